@@ -1,0 +1,52 @@
+//! Joining adjacent blocks and cutting one into pieces, for the sealer.
+
+use std::borrow::Borrow;
+use std::ops::Range;
+
+use super::{Block, BlockBuilder};
+use crate::event::Offset;
+
+impl Block {
+    /// Adjacent blocks as one. Each event keeps its ingest time, the records stay, the last tally holds.
+    ///
+    /// # Panics
+    /// If there is no block, or one does not begin where the one before ends, or they are too large together.
+    #[must_use]
+    pub fn merge<B: Borrow<Self>>(blocks: &[B]) -> Self {
+        let first: &Self = blocks.first().expect("a merge has at least one block").borrow();
+        let mut builder = BlockBuilder::new(first.first_offset(), first.summary().ingest_time_first);
+        let mut end = first.first_offset();
+        let mut tally = first.tally();
+        for block in blocks.iter().map(Borrow::borrow) {
+            assert_eq!(block.first_offset(), end, "merged blocks are adjacent");
+            block.events().for_each(|event| builder.push_copy(&event));
+            block.batches().iter().for_each(|record| builder.push_batch(record.clone()));
+            block.requests().iter().for_each(|record| builder.push_request(record.clone()));
+            end = block.end_offset();
+            tally = block.tally();
+        }
+        builder.finish(tally)
+    }
+
+    /// The events in `rows` as a block of their own. Each batch and request record stays with the piece in
+    /// which it begins, so that the pieces of a block have all its records together, each once.
+    ///
+    /// # Panics
+    /// If `rows` is empty or goes beyond the block.
+    #[must_use]
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        assert!(rows.start < rows.end && rows.end <= self.len(), "a slice has rows of its block");
+        let first_offset = self.first_offset().plus(rows.start as u64);
+        let mut builder = BlockBuilder::new(first_offset, self.event(rows.start).ingest_time);
+        rows.clone().for_each(|row| builder.push_copy(&self.event(row)));
+        let begins_here = |offset: Offset| {
+            (rows.start == 0 || offset >= first_offset)
+                && (rows.end == self.len() || offset < self.first_offset().plus(rows.end as u64))
+        };
+        let batches = self.batches().iter().filter(|record| begins_here(record.first_offset));
+        batches.for_each(|record| builder.push_batch(record.clone()));
+        let requests = self.requests().iter().filter(|record| begins_here(record.first_offset));
+        requests.for_each(|record| builder.push_request(record.clone()));
+        builder.finish(self.tally())
+    }
+}

@@ -1,0 +1,50 @@
+//! A column of integers as byte planes, lowest first, as many as the largest integer needs.
+//!
+//! Each plane is a section of its own, since each has statistics of its own. The planes of a short column share one:
+//! there the time and the bytes each section costs weigh more.
+
+use super::DecodeError;
+use super::wire::{Reader, Writer};
+
+/// Fewer values than these have their planes in one section.
+const OWN_SECTION_VALUES_MIN: usize = 4096;
+
+/// Writes `values`.
+pub(super) fn put(writer: &mut Writer, values: &[u64]) {
+    let all = values.iter().fold(0, |all, value| all | value);
+    let width = (u64::BITS - all.leading_zeros()).div_ceil(8);
+    writer.put_u8(width as u8);
+    let mut planes = Vec::with_capacity(values.len());
+    for shift in (0..width * 8).step_by(8) {
+        planes.extend(values.iter().map(|value| (value >> shift) as u8));
+        if values.len() >= OWN_SECTION_VALUES_MIN {
+            writer.put_section(&planes);
+            planes.clear();
+        }
+    }
+    writer.put_section(&planes);
+}
+
+/// Reads as many values as were written, `count`.
+pub(super) fn read(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, DecodeError> {
+    let width = u32::from(reader.u8()?);
+    if width > 8 {
+        return Err(DecodeError::Malformed("integers of more than 64 bits"));
+    }
+    let mut values = vec![0; count];
+    let mut planes = Vec::new();
+    let own_section = count >= OWN_SECTION_VALUES_MIN;
+    if !own_section {
+        reader.section(count * width as usize, &mut planes)?;
+    }
+    for number in 0..width as usize {
+        if own_section {
+            reader.section(count, &mut planes)?;
+        }
+        let plane = if own_section { &planes } else { &planes[number * count..][..count] };
+        for (value, byte) in values.iter_mut().zip(plane) {
+            *value |= u64::from(*byte) << (8 * number);
+        }
+    }
+    Ok(values)
+}

@@ -1,0 +1,194 @@
+//! What is encoded is decoded bit for bit, damage is seen, and no bytes do harm.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::block::tests::{any_commits, build_all};
+use crate::block::{BlockBuilder, Tally};
+use crate::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
+
+const EFFORTS: [Effort; 2] = [Effort::Fast, Effort::Compact];
+
+proptest! {
+    /// Any block comes back equal, and its header alone too.
+    #[test]
+    fn a_block_round_trips(commits in any_commits()) {
+        let block = Block::merge(&build_all(&commits));
+        for effort in EFFORTS {
+            let bytes = block.encode(effort);
+            let decoded = Block::decode(&bytes);
+            prop_assert_eq!(decoded.as_ref(), Ok(&block));
+            let header = peek(&bytes);
+            prop_assert_eq!(header.as_ref(), Ok(&block.header));
+        }
+    }
+
+    /// No bytes make the decoder panic, and next to none pass the checksum.
+    #[test]
+    fn arbitrary_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Block::decode(&bytes).is_err());
+        prop_assert!(peek(&bytes).is_err());
+    }
+
+    /// Damage behind a right checksum never makes the decoder panic; what it takes can be read and encoded.
+    #[test]
+    fn sealed_damage_does_no_harm(
+        commits in any_commits(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = Block::merge(&build_all(&commits)).encode(Effort::Fast);
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())).max(PREFIX_BYTES));
+        reseal(&mut bytes);
+        let _ = peek(&bytes);
+        if let Ok(block) = Block::decode(&bytes) {
+            prop_assert_eq!(block.events().count(), block.len());
+            prop_assert_eq!(Block::decode(&block.encode(Effort::Fast)), Ok(block));
+        }
+    }
+
+    /// Every double comes back with the same bits, also alone in its block.
+    #[test]
+    fn every_double_keeps_its_bits(bits in any::<u64>(), narrow in any::<u32>()) {
+        for value in [f64::from_bits(bits), f64::from(f32::from_bits(narrow))] {
+            let block = block_of([Value::Double(value)]);
+            let decoded = Block::decode(&block.encode(Effort::Fast));
+            prop_assert_eq!(decoded, Ok(block));
+        }
+    }
+}
+
+fn reseal(bytes: &mut [u8]) {
+    let checksum = checksum(bytes);
+    bytes[1..PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// One event a second, one signal, each with one of these values.
+fn block_of(values: impl IntoIterator<Item = Value>) -> Block {
+    let start = Timestamp::new(1_539_320_355, 250_000_000).unwrap();
+    let mut builder = BlockBuilder::new(Offset::new(7).unwrap(), start);
+    let name: Arc<str> = "iss/NODE3000005".into();
+    for (second, value) in (0..).zip(values) {
+        let event = Event {
+            signal: name.to_string(),
+            event_time: Timestamp::new(start.seconds() + second, start.nanos()).unwrap(),
+            value,
+            quality: if second == 2 { Quality::Stale } else { Quality::Good },
+            source: "isslive".to_owned(),
+            attributes: BTreeMap::new(),
+            trace_context: Vec::new(),
+        };
+        builder.push(SignalId(3), &name, event);
+    }
+    builder.finish(Tally { duplicate_events: 1, rejected_events: 300 })
+}
+
+/// Values of every kind and every tag.
+fn varied_values() -> Vec<Value> {
+    let doubles =
+        [62.0, 62.5, 0.1, 138.440551757813, -3.91986771230936, 0.0646903189052828, -0.0, f64::NAN, 1e300];
+    let widened = [f64::from(0.1_f32), f64::from(f32::MAX), f64::INFINITY];
+    let mut values: Vec<Value> = doubles.into_iter().chain(widened).map(Value::Double).collect();
+    values.extend([0, 1, -1, i64::MAX, i64::MIN].map(Value::Int));
+    values.extend([
+        Value::Bool(true),
+        Value::Bool(false),
+        Value::String(String::new()),
+        Value::String("Aü☂".into()),
+    ]);
+    values.extend([Value::Bytes(vec![]), Value::Bytes(vec![0, 255])]);
+    values
+}
+
+/// The checksum sees each single flipped bit, wherever it is.
+#[test]
+fn every_flipped_bit_is_seen() {
+    for effort in EFFORTS {
+        let mut bytes = block_of(varied_values()).encode(effort);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Block::decode(&bytes), Err(DecodeError::Checksum), "bit {bit}");
+            assert_eq!(peek(&bytes), Err(DecodeError::Checksum), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// A newer version is told from damage.
+#[test]
+fn a_newer_version_is_named() {
+    let mut bytes = block_of(varied_values()).encode(Effort::Fast);
+    bytes[0] = VERSION + 1;
+    assert_eq!(Block::decode(&bytes), Err(DecodeError::Checksum));
+    reseal(&mut bytes);
+    assert_eq!(Block::decode(&bytes), Err(DecodeError::NewerVersion { found: VERSION + 1 }));
+    assert_eq!(Block::decode(&[]), Err(DecodeError::Checksum));
+}
+
+/// Long values come back, and take no more than they must.
+#[test]
+fn a_mebibyte_of_text_round_trips() {
+    let long = "é".repeat(1 << 19);
+    let block =
+        block_of([Value::String(long.clone()), Value::Bytes(long.into_bytes()), Value::String("é".into())]);
+    for effort in EFFORTS {
+        let bytes = block.encode(effort);
+        assert!(bytes.len() < 2000, "{} bytes", bytes.len());
+        assert_eq!(Block::decode(&bytes).as_ref(), Ok(&block));
+    }
+}
+
+/// A block of so many rows that byte planes have sections of their own.
+#[test]
+fn a_large_block_round_trips() {
+    let values = (0..10_000_i64).map(|row| match row % 3 {
+        0 => Value::Double(f64::from((row as f32).sqrt())),
+        1 => Value::Int(row.pow(4)),
+        _ => Value::Double(row as f64 / 1000.0),
+    });
+    let block = block_of(values);
+    for effort in EFFORTS {
+        assert_eq!(Block::decode(&block.encode(effort)).as_ref(), Ok(&block));
+    }
+}
+
+/// 32-bit floats printed with 15 digits, converted or not, take four bytes and not eight.
+#[test]
+fn printed_floats_are_narrow() {
+    for (text, factor) in [
+        ("138.440551757813", 0),
+        ("-0.0286679994314909", 0),
+        ("0.0646903189052828", 1),
+        ("4471.02302560352", 2),
+    ] {
+        let value: f64 = text.parse().unwrap();
+        let (narrow, found) = float::to_printed(value, 0).unwrap();
+        assert_eq!(found, factor, "{text}");
+        assert_eq!(float::printed(narrow, found).to_bits(), value.to_bits(), "{text}");
+    }
+}
+
+/// What version 1 wrote is read for ever: this file was written once.
+#[test]
+fn the_golden_file_of_version_1_is_read() {
+    let golden = include_bytes!("../../tests/golden/block-v1.bin");
+    let mut values = varied_values();
+    values.extend((0..200).map(|second| Value::Double(f64::from(second / 7) / 8.0)));
+    assert_eq!(Block::decode(golden), Ok(block_of(values)));
+}
+
+/// And it is still written so: a block too small for compression is the same to the byte.
+#[test]
+fn version_1_is_written_as_ever() {
+    let bytes =
+        block_of([Value::Double(62.5), Value::Int(-1), Value::String("A".into())]).encode(Effort::Fast);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("../../tests/golden/small-v1.hex").trim_end());
+}

@@ -1,0 +1,397 @@
+//! The one writer: gathers what arrived while the last sync ran, makes one block of it, syncs, publishes, answers.
+
+use std::collections::HashMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+
+use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord};
+use crate::error::Error;
+use crate::event::{Clock, Event, Offset, SignalId, Timestamp};
+use crate::keys::Form;
+use crate::log::{Append, Appended, Identity, Options};
+use crate::lookup::{self, Lookup};
+use crate::producer::{Opened, Producers, Span, Verdict};
+use crate::seal::Sealer;
+use crate::segment::{Header, Segment};
+use crate::shared::{Shared, State};
+use crate::snapshot;
+
+/// Called once, with what became of a request.
+pub(crate) type Done<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// What the writer is asked to do, in order.
+pub(crate) enum Command {
+    Append(Append, Done<Appended>),
+    OpenProducer(Arc<str>, u64, Done<Opened>),
+    /// Begin a new segment; answers with its first offset.
+    Roll(Done<Offset>),
+    /// Settle what came before, leave a snapshot, end.
+    Close,
+}
+
+impl Command {
+    /// Answers that it will not be done; `false` if it was the last command of all.
+    pub(crate) fn refuse(self, error: &Error) -> bool {
+        match self {
+            Self::Append(_, done) => done(Err(error.clone())),
+            Self::OpenProducer(_, _, done) => done(Err(error.clone())),
+            Self::Roll(done) => done(Err(error.clone())),
+            Self::Close => return false,
+        }
+        true
+    }
+}
+
+/// The writer's own state: what is decided before it is durable.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) signals: Interner,
+    pub(crate) producers: Producers,
+    pub(crate) last_ingest_time: Timestamp,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) snapshots: SyncSender<Vec<u8>>,
+    pub(crate) sealer: Sealer,
+    pub(crate) lookups: SyncSender<Lookup>,
+    pub(crate) events_since_snapshot: u64,
+}
+
+/// The numbers of the signals' names.
+#[derive(Default)]
+pub(crate) struct Interner {
+    by_name: HashMap<Arc<str>, SignalId>,
+    /// By number; `None` where a number belongs to a signal whose only blocks are lost.
+    names: Vec<Option<Arc<str>>>,
+}
+
+/// What one commit will settle.
+struct Group {
+    block: BlockBuilder,
+    events: u64,
+    head: Offset,
+    /// Why nothing can be appended at present.
+    refused: Option<Error>,
+    answers: Vec<(Done<Appended>, Answer)>,
+}
+
+/// An answer that may only be given once the group is durable.
+enum Answer {
+    Appended(Option<Span>),
+    Duplicate(Span),
+}
+
+impl Writer {
+    /// Works until told to close. A panic is taken for a failed sync: what it left behind cannot be trusted.
+    pub(crate) fn run(mut self) {
+        let worked = panic::catch_unwind(AssertUnwindSafe(|| self.work()));
+        if worked.is_err() {
+            self.shared.set_state(State::ReadOnly("the writer failed; see the log".to_owned()));
+            while let Ok(command) = self.commands.recv() {
+                if !command.refuse(&Error::ReadOnly("the writer failed".to_owned())) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn work(&mut self) {
+        let mut carried = None;
+        while let Some(command) = carried.take().or_else(|| self.commands.recv().ok()) {
+            match command {
+                Command::Append(append, done) => carried = self.commit_from(append, done),
+                Command::OpenProducer(id, epoch, done) => {
+                    done(
+                        self.writable()
+                            .and_then(|()| self.producers.open(&id, epoch, self.options.producers_max)),
+                    );
+                }
+                Command::Roll(done) => {
+                    let rolled = self.writable().and_then(|()| self.roll());
+                    done(rolled.map(|()| self.shared.head()));
+                }
+                Command::Close => break,
+            }
+        }
+        self.snapshot(true);
+    }
+
+    /// One commit, beginning with `append`. Gives back a command that has to come after it.
+    fn commit_from(&mut self, append: Append, done: Done<Appended>) -> Option<Command> {
+        let mut group = self.group();
+        self.admit(&mut group, append, done);
+        let mut carried = None;
+        while group.events < self.options.commit_events_max as u64
+            && group.block.approximate_bytes() < self.options.commit_bytes_max
+        {
+            match self.commands.try_recv() {
+                Ok(Command::Append(append, done)) => self.admit(&mut group, append, done),
+                Ok(other) => {
+                    carried = Some(other);
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        self.commit(group);
+        carried
+    }
+
+    fn group(&mut self) -> Group {
+        let head = self.shared.head();
+        let ingest_time = self.clock.now().max(self.last_ingest_time);
+        let refused = self.writable().and_then(|()| self.room()).err();
+        Group { block: BlockBuilder::new(head, ingest_time), events: 0, head, refused, answers: Vec::new() }
+    }
+
+    /// Decides about one append; what it gets is only told once the group is durable.
+    fn admit(&mut self, group: &mut Group, append: Append, done: Done<Appended>) {
+        let events = append.events.len() as u64;
+        match self.judge(group, &append) {
+            Ok(Verdict::Append) => {
+                let span = self.take(group, append);
+                group.answers.push((done, Answer::Appended(span)));
+            }
+            Ok(Verdict::Duplicate(span)) => {
+                self.shared.books.count_duplicates(events);
+                group.answers.push((done, Answer::Duplicate(span)));
+            }
+            Ok(Verdict::Settled) => {
+                self.shared.books.count_duplicates(events);
+                lookup::request(&self.lookups, append.identity, done);
+            }
+            Err(error) => {
+                self.shared.books.count_rejected(events);
+                done(Err(error));
+            }
+        }
+    }
+
+    fn judge(&self, group: &Group, append: &Append) -> Result<Verdict, Error> {
+        let verdict = match &append.identity {
+            Identity::Anonymous => Verdict::Append,
+            Identity::Request(id) => self.producers.request(id).map_or(Verdict::Append, Verdict::Duplicate),
+            Identity::Producer { id, epoch, session, sequence } => {
+                self.producers.judge(id, *epoch, *session, *sequence)?
+            }
+        };
+        if verdict != Verdict::Append {
+            return Ok(verdict);
+        }
+        let head = group.head.plus(group.events);
+        if let Some(expected) = append.expected_head.filter(|expected| *expected != head) {
+            return Err(Error::HeadMismatch { expected, head });
+        }
+        self.signals.check(&append.events, self.options.signals_max)?;
+        group.refused.clone().map_or(Ok(verdict), Err)
+    }
+
+    /// Puts the events into the block. `None` when there are none.
+    fn take(&mut self, group: &mut Group, append: Append) -> Option<Span> {
+        if append.events.is_empty() {
+            if let Identity::Producer { id, sequence, .. } = &append.identity {
+                self.producers.skip(id, *sequence);
+            }
+            return None;
+        }
+        let span = Span { first: group.head.plus(group.events), events: append.events.len() as u32 };
+        group.events += u64::from(span.events);
+        for event in append.events {
+            let (id, name) = self.signals.intern(&event.signal);
+            group.block.push(id, name, event);
+        }
+        let (first_offset, events) = (span.first, span.events);
+        match append.identity {
+            Identity::Anonymous => {}
+            Identity::Request(request_id) => {
+                let record = RequestRecord { request_id, first_offset, events };
+                self.producers.record_request(&record, self.options.request_ids_max);
+                group.block.push_request(record);
+            }
+            Identity::Producer { id, epoch, sequence, .. } => {
+                let record =
+                    BatchRecord { producer: ProducerStamp { id, epoch, sequence }, first_offset, events };
+                self.producers.record(&record);
+                group.block.push_batch(record);
+            }
+        }
+        Some(span)
+    }
+
+    /// Makes the group durable, visible, known: in this order.
+    fn commit(&mut self, group: Group) {
+        let durable = if group.block.is_empty() { Ok(()) } else { self.write(group.block) };
+        if let Err(error) = durable {
+            let events: u64 = group.answers.iter().map(|(_, answer)| answer.appended_events()).sum();
+            self.shared.books.count_rejected(events);
+            for (done, _) in group.answers {
+                done(Err(error.clone()));
+            }
+            return;
+        }
+        let head = self.shared.head();
+        for (done, answer) in group.answers {
+            done(Ok(answer.into_appended(head)));
+        }
+        if self.events_since_snapshot >= self.options.snapshot_every_events {
+            self.snapshot(false);
+        }
+    }
+
+    fn write(&mut self, block: BlockBuilder) -> Result<(), Error> {
+        let block = Arc::new(block.finish(self.shared.books.tally()));
+        let encoded = block.encode(Effort::Fast);
+        let written = self.segment_for_next().and_then(|segment| segment.append(&block, &encoded));
+        if let Err(error) = written {
+            return Err(self.fail(&error));
+        }
+        assert_eq!(block.first_offset(), self.shared.head(), "offsets are dense");
+        self.last_ingest_time = block.summary().ingest_time_last;
+        self.events_since_snapshot += block.len() as u64;
+        self.shared.publish(block);
+        Ok(())
+    }
+
+    /// The newest segment, or a new one behind it if it is full or old.
+    fn segment_for_next(&mut self) -> Result<Arc<Segment>, Error> {
+        let newest = self.newest()?;
+        let index = newest.index();
+        let age = self.clock.now().seconds().saturating_sub(newest.header.created.seconds());
+        let full = index.payload_bytes() >= self.options.segment_payload_bytes_max
+            || index.blocks().len() as u64 >= u64::from(self.options.segment_blocks_max)
+            || u64::try_from(age).is_ok_and(|age| age >= self.options.segment_age_seconds_max);
+        let roll = full && !index.blocks().is_empty();
+        drop(index);
+        if roll {
+            self.roll()?;
+        }
+        self.newest()
+    }
+
+    /// Begins a new segment and hands the one before to the sealer. Does nothing to an empty one.
+    fn roll(&mut self) -> Result<(), Error> {
+        if self.newest()?.index().blocks().is_empty() {
+            return Ok(());
+        }
+        let header =
+            Header { log_id: self.shared.log_id, first: self.shared.head(), created: self.clock.now() };
+        let segment = Segment::create(self.shared.segments.engine.as_ref(), header, Form::Raw);
+        let segment = segment.map_err(|error| self.fail(&error))?;
+        self.shared.segments.push_newest(Arc::new(segment));
+        self.sealer.wake();
+        Ok(())
+    }
+
+    fn newest(&self) -> Result<Arc<Segment>, Error> {
+        let newest = self.shared.segments.newest();
+        newest.ok_or_else(|| Error::ReadOnly("the newest segment cannot be opened".to_owned()))
+    }
+
+    fn writable(&self) -> Result<(), Error> {
+        match self.shared.state() {
+            State::ReadOnly(reason) => Err(Error::ReadOnly(reason)),
+            State::Serving | State::DiskFull(_) => Ok(()),
+        }
+    }
+
+    /// Whether the disk has room for another commit: running out in the middle of one cannot be mended.
+    fn room(&self) -> Result<(), Error> {
+        let reserve_bytes = self.options.disk_reserve_bytes;
+        let free_bytes = self.shared.segments.engine.free_bytes()?;
+        if free_bytes < reserve_bytes {
+            let error = Error::DiskFull { free_bytes, reserve_bytes };
+            // The figures change all the time; the state does not.
+            self.shared
+                .set_state(State::DiskFull(format!("less than {reserve_bytes} bytes are free on the disk")));
+            return Err(error);
+        }
+        self.shared.set_state(State::Serving);
+        Ok(())
+    }
+
+    /// A failed write or sync is final: nothing more is acknowledged until the log is opened again.
+    fn fail(&self, error: &Error) -> Error {
+        let reason = format!("a commit failed, restart to recover: {error}");
+        self.shared.set_state(State::ReadOnly(reason.clone()));
+        Error::ReadOnly(reason)
+    }
+
+    /// Hands a snapshot of the derived state to its own thread. Skipped, unless it must be, while that is busy.
+    fn snapshot(&mut self, must: bool) {
+        if self.events_since_snapshot == 0 {
+            return;
+        }
+        let bytes = {
+            let projection = self.shared.projection.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let tally = self.shared.books.tally();
+            let head = self.shared.head();
+            snapshot::encode(
+                self.shared.log_id,
+                head,
+                self.last_ingest_time,
+                tally,
+                &projection,
+                &self.producers,
+            )
+        };
+        let sent =
+            if must { self.snapshots.send(bytes).is_ok() } else { self.snapshots.try_send(bytes).is_ok() };
+        if sent {
+            self.events_since_snapshot = 0;
+        }
+    }
+}
+
+impl Answer {
+    fn appended_events(&self) -> u64 {
+        match self {
+            Self::Appended(span) => span.map_or(0, |span| u64::from(span.events)),
+            Self::Duplicate(_) => 0,
+        }
+    }
+
+    fn into_appended(self, head: Offset) -> Appended {
+        match self {
+            Self::Appended(span) => Appended::of(span, head, false),
+            Self::Duplicate(span) => Appended::of(Some(span), head, true),
+        }
+    }
+}
+
+impl Interner {
+    /// Takes note of a signal that the log knows already.
+    pub(crate) fn learn(&mut self, id: SignalId, name: Arc<str>) {
+        let position = id.0 as usize;
+        if position >= self.names.len() {
+            self.names.resize(position + 1, None);
+        }
+        self.names[position] = Some(name.clone());
+        self.by_name.insert(name, id);
+    }
+
+    fn intern(&mut self, name: &str) -> (SignalId, &Arc<str>) {
+        let id = self.by_name.get(name).copied().unwrap_or_else(|| {
+            let id = SignalId(self.names.len() as u32);
+            self.learn(id, Arc::from(name));
+            id
+        });
+        (id, self.names[id.0 as usize].as_ref().expect("just learnt or looked up"))
+    }
+
+    /// Whether the events' signals still fit into the bound.
+    fn check(&self, events: &[Event], signals_max: usize) -> Result<(), Error> {
+        if self.by_name.len() + events.len() <= signals_max {
+            return Ok(());
+        }
+        let new: std::collections::HashSet<&str> = events
+            .iter()
+            .map(|event| event.signal.as_str())
+            .filter(|signal| !self.by_name.contains_key(*signal))
+            .collect();
+        if self.by_name.len() + new.len() <= signals_max {
+            return Ok(());
+        }
+        Err(Error::Quota { what: "signals", bound: signals_max as u64 })
+    }
+}

@@ -1,0 +1,63 @@
+//! The event log of Downlink: append-only, durable, embedded.
+//!
+//! What it promises:
+//! - An append that was answered is on disk and stays there: nothing acknowledged is lost, reordered or doubled by
+//!   a crash. Offsets are dense, from 1, and never used twice; ingest time never runs backwards.
+//! - The blocks are the truth. Indexes, newest values and producers are derived from them, and can be thrown away.
+//! - Damage is contained: a block that cannot be read is reported as a gap; its neighbours are read.
+//!
+//! ```
+//! use downlink_storage::{Append, Chunk, Event, Identity, Log, Offset, Options, Quality, Timestamp, Value};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let log = Log::open_dir(dir.path(), Options::standard())?;
+//! let event = Event {
+//!     signal: "iss/NODE3000005".to_owned(),
+//!     event_time: Timestamp::EPOCH,
+//!     value: Value::Int(42),
+//!     quality: Quality::Good,
+//!     source: String::new(),
+//!     attributes: Default::default(),
+//!     trace_context: Vec::new(),
+//! };
+//! let (sender, answer) = std::sync::mpsc::channel();
+//! let append = Append { events: vec![event], identity: Identity::Anonymous, expected_head: None };
+//! log.append(append, move |appended| drop(sender.send(appended)));
+//! assert_eq!(answer.recv()??.first, Some(Offset::FIRST));
+//!
+//! let Chunk::Block(block) = log.read(Offset::FIRST, None)? else { panic!("a block") };
+//! assert_eq!(block.event(0).value.to_value(), Value::Int(42));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod block;
+pub mod engine;
+pub mod event;
+
+mod bytes;
+mod codec;
+mod commit;
+mod error;
+mod index;
+mod keys;
+mod lock;
+mod log;
+mod lookup;
+mod producer;
+mod projection;
+mod read;
+mod recover;
+mod seal;
+mod segment;
+mod segments;
+mod shared;
+mod snapshot;
+
+pub use block::Block;
+pub use error::Error;
+pub use event::{Clock, Event, EventRef, Offset, Quality, SignalId, SystemClock, Timestamp, Value, ValueRef};
+pub use log::{Append, Appended, Identity, Info, Log, Options, Totals, Wait};
+pub use producer::Opened;
+pub use projection::{Latest, SignalInfo};
+pub use read::{Chunk, Seek};
+pub use shared::State;

@@ -1,0 +1,75 @@
+//! Finds the offsets of batches that were settled long ago, away from the writer: a late retry slows nobody.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+
+use crate::block::{BatchRecord, Block};
+use crate::commit::Done;
+use crate::error::Error;
+use crate::log::{Appended, Identity};
+use crate::producer::Span;
+use crate::read::{self, Chunk};
+use crate::shared::Shared;
+
+/// How many late retries may wait to be looked up.
+pub(crate) const QUEUE_MAX: usize = 64;
+
+/// A batch to look up.
+pub(crate) struct Lookup {
+    producer: Arc<str>,
+    epoch: u64,
+    sequence: u64,
+    done: Done<Appended>,
+}
+
+/// Queues a lookup; `Overloaded` if too many wait already.
+pub(crate) fn request(queue: &SyncSender<Lookup>, identity: Identity, done: Done<Appended>) {
+    let Identity::Producer { id, epoch, sequence, .. } = identity else {
+        return done(Err(Error::Closed));
+    };
+    match queue.try_send(Lookup { producer: id, epoch, sequence, done }) {
+        Ok(()) => {}
+        Err(TrySendError::Full(lookup)) => {
+            (lookup.done)(Err(Error::Overloaded { waiting: QUEUE_MAX as u64 }))
+        }
+        Err(TrySendError::Disconnected(lookup)) => (lookup.done)(Err(Error::Closed)),
+    }
+}
+
+/// Answers lookups until the queue is closed.
+pub(crate) fn run(shared: &Shared, queue: Receiver<Lookup>) {
+    while let Ok(lookup) = queue.recv() {
+        let span = find(shared, &lookup);
+        // A settled sequence without a record was an empty or refused batch.
+        (lookup.done)(Ok(Appended::of(span, shared.head(), true)));
+    }
+}
+
+fn find(shared: &Shared, lookup: &Lookup) -> Option<Span> {
+    let mut from = shared.segments.oldest();
+    loop {
+        from = match read::read(shared, from, None) {
+            Ok(Chunk::Block(block)) => match record(&block, lookup) {
+                Some(record) if record.producer.sequence == lookup.sequence => {
+                    return Some(Span { first: record.first_offset, events: record.events });
+                }
+                // The producer's sequences ascend: beyond it there is nothing to find.
+                Some(_) => return None,
+                None => block.end_offset(),
+            },
+            Ok(Chunk::Gap { end, .. } | Chunk::Skipped { end }) => end,
+            Ok(Chunk::Head) | Err(_) => return None,
+        };
+        if from >= shared.head() {
+            return None;
+        }
+    }
+}
+
+/// The first of the producer's batches in the block that is not before the one looked for.
+fn record<'a>(block: &'a Block, lookup: &Lookup) -> Option<&'a BatchRecord> {
+    block.batches().iter().find(|record| {
+        let stamp = &record.producer;
+        *stamp.id == *lookup.producer && stamp.epoch == lookup.epoch && stamp.sequence >= lookup.sequence
+    })
+}

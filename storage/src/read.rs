@@ -1,0 +1,107 @@
+//! From an offset to the next piece of the log: a block, a gap, or the head.
+
+use std::sync::Arc;
+
+use crate::block::Block;
+use crate::error::Error;
+use crate::event::{Offset, SignalId, Timestamp};
+use crate::segment::{Found, Segment};
+use crate::shared::Shared;
+
+/// The next piece of the log.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    /// Events; the block contains the offset asked for or, for a reader of some signals, the next that matters.
+    Block(Arc<Block>),
+    /// Events that are lost to damage.
+    Gap {
+        /// The first.
+        first: Offset,
+        /// The first after them.
+        end: Offset,
+    },
+    /// No event of the signals asked for lies below this offset.
+    Skipped {
+        /// Where to go on.
+        end: Offset,
+    },
+    /// There is nothing yet.
+    Head,
+}
+
+/// The piece at `from`; with `signals`, the next piece that holds one of them.
+pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
+    let head = shared.head();
+    if from >= head {
+        return if from == head { Ok(Chunk::Head) } else { Err(Error::BeyondHead { offset: from, head }) };
+    }
+    if let Some(block) = shared.cached(from) {
+        return Ok(Chunk::Block(block));
+    }
+    let Some((entry, end)) = shared.segments.locate(from) else {
+        return Err(Error::Truncated { offset: from, oldest: shared.segments.oldest() });
+    };
+    let end = end.unwrap_or(head).min(head);
+    let segment = match shared.segments.open(entry) {
+        Ok(segment) => segment,
+        Err(error @ Error::NewerFormat { .. }) => return Err(error),
+        Err(error) => {
+            tracing::warn!(segment = %entry.first, %error, "cannot open segment");
+            return Ok(Chunk::Gap { first: from, end });
+        }
+    };
+    let wanted = match signals {
+        Some(signals) => match segment.index().next_with(from, signals) {
+            Some(next) if next < end => next,
+            Some(_) | None => return Ok(Chunk::Skipped { end: beyond_index(&segment, from, end) }),
+        },
+        None => from,
+    };
+    match segment.read(wanted, end)? {
+        Found::Block(block) => Ok(Chunk::Block(Arc::new(block))),
+        Found::Missing(missing_end) => Ok(Chunk::Gap { first: wanted, end: missing_end }),
+    }
+}
+
+/// A moment to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The first event, by offset, whose event time is at or after this.
+    EventTime(Timestamp),
+    /// The first event, by offset, whose ingest time is at or after this.
+    IngestTime(Timestamp),
+}
+
+/// The offset of a moment; the head when no event is that late. Damaged events are passed over.
+pub(crate) fn seek(shared: &Shared, seek: Seek) -> Result<Offset, Error> {
+    let head = shared.head();
+    for entry in shared.segments.entries() {
+        let Ok(segment) = shared.segments.open(entry) else { continue };
+        let mut from = entry.first;
+        loop {
+            let candidate = match seek {
+                Seek::EventTime(time) => segment.index().at_event_time(from, time).copied(),
+                Seek::IngestTime(time) => segment.index().at_ingest_time(from, time).copied(),
+            };
+            let Some(candidate) = candidate.filter(|block| block.first_offset < head) else { break };
+            from = candidate.first_offset.plus(candidate.events);
+            let Ok(Found::Block(block)) = segment.read(candidate.first_offset, from) else { continue };
+            let found = block.events().find(|event| match seek {
+                Seek::EventTime(time) => event.event_time >= time,
+                Seek::IngestTime(time) => event.ingest_time >= time,
+            });
+            if let Some(event) = found {
+                return Ok(event.offset);
+            }
+        }
+    }
+    Ok(head)
+}
+
+/// How far a segment's index can vouch for the absence of a signal: blocks may be missing behind its last.
+fn beyond_index(segment: &Segment, from: Offset, end: Offset) -> Offset {
+    match segment.index().end() {
+        Some(known) if known > from => known.min(end),
+        Some(_) | None => end,
+    }
+}

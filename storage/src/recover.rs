@@ -1,0 +1,182 @@
+//! Opens what a process left behind, however it ended: which segments count, where the head is, what the log knew.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::engine::{Engine, Profile};
+use crate::error::Error;
+use crate::event::{Clock, Offset};
+use crate::keys::{self, Form};
+use crate::log::Options;
+use crate::segment::{Found, Header, Segment};
+use crate::segments::{Entry, Segments};
+use crate::snapshot::{Derived, Snapshots};
+
+/// The log as it was left.
+pub(crate) struct Recovered {
+    pub(crate) log_id: Uuid,
+    pub(crate) segments: Segments,
+    pub(crate) head: Offset,
+    pub(crate) derived: Derived,
+    pub(crate) snapshots: Snapshots,
+    /// Why nothing can be appended, if so.
+    pub(crate) read_only: Option<String>,
+    /// Events folded again because no snapshot held them.
+    pub(crate) replayed_events: u64,
+}
+
+/// Opens the log, or makes a new one where there is nothing.
+pub(crate) fn recover(
+    engine: Arc<dyn Engine>,
+    clock: &dyn Clock,
+    options: &Options,
+) -> Result<Recovered, Error> {
+    let mut row = sweep(engine.as_ref())?;
+    let mut snapshots = Snapshots::open(engine.as_ref())?;
+    let snapshot = snapshots.load();
+    let known = snapshot.as_ref().map(|(log_id, derived)| (*log_id, derived.valid_for));
+    let newest = open_newest(engine.as_ref(), clock, &mut row, known)?;
+    let (log_id, newest, read_only) = match newest {
+        Ok(newest) => (newest.header.log_id, Some(newest), None),
+        Err(reason) => (any_log_id(engine.as_ref(), &row, known)?, None, Some(reason)),
+    };
+    let mut derived = match snapshot {
+        Some((owner, derived)) if owner == log_id => derived,
+        Some(_) | None => Derived::empty(),
+    };
+    let mut head = derived.valid_for;
+    if let Some(entry) = row.last() {
+        head = head.max(entry.first);
+    }
+    if let Some(end) = newest.as_ref().and_then(|newest| newest.index().end()) {
+        head = head.max(end);
+    }
+    let segments = Segments::new(engine, log_id, row, newest.map(Arc::new), options.open_segments_max);
+    let replayed_events = replay(&segments, &mut derived, head, options)?;
+    Ok(Recovered { log_id, segments, head, derived, snapshots, read_only, replayed_events })
+}
+
+/// The segments that count, oldest first. What a crash left half done is removed.
+fn sweep(engine: &dyn Engine) -> Result<Vec<Entry>, Error> {
+    let mut row: Vec<Entry> = Vec::new();
+    for name in engine.list()? {
+        match keys::parse_segment(&name) {
+            Some((_, Form::Sealing)) => engine.remove(&name)?,
+            Some((first, form)) => row.push(Entry { first, form }),
+            None if name == keys::DERIVED => {}
+            None => tracing::warn!(name, "not a part of the log: left alone"),
+        }
+    }
+    row.sort_by_key(|entry| (entry.first, entry.form == Form::Raw));
+    // A sealed segment is whole before it gets its name: the raw one beside it is no longer needed.
+    let mut kept: Vec<Entry> = Vec::new();
+    for entry in row {
+        match kept.last() {
+            Some(before) if before.first == entry.first => {
+                engine.remove(&keys::segment(entry.first, entry.form))?
+            }
+            Some(_) | None => kept.push(entry),
+        }
+    }
+    Ok(kept)
+}
+
+/// The segment to write to, made if there is none; an inner error says why it cannot be opened.
+fn open_newest(
+    engine: &dyn Engine,
+    clock: &dyn Clock,
+    row: &mut Vec<Entry>,
+    known: Option<(Uuid, Offset)>,
+) -> Result<Result<Segment, String>, Error> {
+    let Some(last) = row.last().copied() else {
+        return match known {
+            None => begin(engine, clock, row, Uuid::new_v4(), Offset::FIRST).map(Ok),
+            Some(_) => Ok(Err("every segment of the log is missing".to_owned())),
+        };
+    };
+    let opened = Segment::open(engine, last.first, last.form, Profile::Newest);
+    let error = match opened {
+        Ok(segment) if segment.form == Form::Raw => return Ok(Ok(segment)),
+        // Every older segment is followed by a raw one before it is sealed: that one is lost.
+        Ok(sealed) => {
+            let log_id = sealed.header.log_id;
+            let end = sealed.index().end().unwrap_or(sealed.header.first);
+            drop(sealed);
+            let first = known.map_or(end, |(_, valid_for)| end.max(valid_for));
+            return begin(engine, clock, row, log_id, first).map(Ok);
+        }
+        Err(error @ Error::NewerFormat { .. }) => return Err(error),
+        Err(error) => error,
+    };
+    let name = keys::segment(last.first, last.form);
+    if was_never_begun(engine, last, known) {
+        engine.remove(&name)?;
+        row.pop();
+        let log_id = if row.is_empty() { Uuid::new_v4() } else { any_log_id(engine, row, known)? };
+        return begin(engine, clock, row, log_id, last.first).map(Ok);
+    }
+    tracing::error!(name, %error, "the newest segment cannot be opened");
+    Ok(Err(format!("the newest segment {name} cannot be opened: {error}")))
+}
+
+/// Whether a crash came between the making of a segment's store and its header.
+fn was_never_begun(engine: &dyn Engine, entry: Entry, known: Option<(Uuid, Offset)>) -> bool {
+    if entry.form != Form::Raw || known.is_some_and(|(_, valid_for)| valid_for > entry.first) {
+        return false;
+    }
+    let store = engine.open(&keys::segment(entry.first, entry.form), Profile::Newest);
+    store.is_ok_and(|store| matches!(store.at_or_after(&[]), Ok(None)))
+}
+
+fn begin(
+    engine: &dyn Engine,
+    clock: &dyn Clock,
+    row: &mut Vec<Entry>,
+    log_id: Uuid,
+    first: Offset,
+) -> Result<Segment, Error> {
+    let segment = Segment::create(engine, Header { log_id, first, created: clock.now() }, Form::Raw)?;
+    row.push(Entry { first, form: Form::Raw });
+    Ok(segment)
+}
+
+/// The identity of the log, from any segment that can be opened or from the snapshot.
+fn any_log_id(engine: &dyn Engine, row: &[Entry], known: Option<(Uuid, Offset)>) -> Result<Uuid, Error> {
+    for entry in row.iter().rev() {
+        if let Ok(segment) = Segment::open(engine, entry.first, entry.form, Profile::Sealed) {
+            return Ok(segment.header.log_id);
+        }
+    }
+    known.map(|(log_id, _)| log_id).ok_or_else(|| Error::Damaged("no segment can be opened".to_owned()))
+}
+
+/// Folds the blocks that the snapshot does not know.
+fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Options) -> Result<u64, Error> {
+    let mut next = derived.valid_for.max(segments.oldest());
+    let mut replayed = 0;
+    while next < head {
+        let Some((entry, end)) = segments.locate(next) else { break };
+        let end = end.unwrap_or(head).min(head);
+        let segment = match segments.open(entry) {
+            Ok(segment) => segment,
+            Err(error @ Error::NewerFormat { .. }) => return Err(error),
+            Err(_) => {
+                next = end;
+                continue;
+            }
+        };
+        while next < end {
+            next = match segment.read(next, end)? {
+                Found::Block(block) => {
+                    replayed += block.len() as u64;
+                    derived.apply(&block, options.request_ids_max);
+                    block.end_offset()
+                }
+                Found::Missing(missing_end) => missing_end,
+            };
+        }
+    }
+    derived.valid_for = head;
+    Ok(replayed)
+}

@@ -1,0 +1,186 @@
+//! The row of segments that makes up the log: the newest, open for writing, and older ones, opened when asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use uuid::Uuid;
+
+use crate::engine::{Engine, Profile};
+use crate::error::Error;
+use crate::event::{Offset, Timestamp};
+use crate::keys::{self, Form};
+use crate::segment::Segment;
+
+/// All segments, oldest first; the last one is the newest.
+pub(crate) struct Segments {
+    pub(crate) engine: Arc<dyn Engine>,
+    log_id: Uuid,
+    row: RwLock<Vec<Entry>>,
+    newest: RwLock<Option<Arc<Segment>>>,
+    opened: Mutex<Opened>,
+}
+
+/// One place in the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) first: Offset,
+    pub(crate) form: Form,
+}
+
+/// Older segments that are open, most recently used last.
+struct Opened {
+    segments_max: usize,
+    kept: Vec<Arc<Segment>>,
+    /// No longer kept here, but perhaps still in a reader's hands: a store cannot be opened twice.
+    lent: Vec<Weak<Segment>>,
+    /// Of sealed segments.
+    payload_bytes: HashMap<Offset, u64>,
+}
+
+impl Entry {
+    pub(crate) fn is_sealed(self) -> bool {
+        self.form == Form::Sealed
+    }
+}
+
+impl Segments {
+    /// A row whose last entry is the newest; `newest` is that segment, unless it could not be opened.
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        log_id: Uuid,
+        row: Vec<Entry>,
+        newest: Option<Arc<Segment>>,
+        segments_max: usize,
+    ) -> Self {
+        let opened =
+            Opened { segments_max, kept: Vec::new(), lent: Vec::new(), payload_bytes: HashMap::new() };
+        Self {
+            engine,
+            log_id,
+            row: RwLock::new(row),
+            newest: RwLock::new(newest),
+            opened: Mutex::new(opened),
+        }
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first offset of the oldest segment.
+    pub(crate) fn oldest(&self) -> Offset {
+        self.row
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .first()
+            .map_or(Offset::FIRST, |entry| entry.first)
+    }
+
+    /// The segment that is written to; `None` when it could not be opened.
+    pub(crate) fn newest(&self) -> Option<Arc<Segment>> {
+        self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a new newest segment behind the others. The one before stays open for the readers at the tail.
+    pub(crate) fn push_newest(&self, segment: Arc<Segment>) {
+        let entry = Entry { first: segment.header.first, form: Form::Raw };
+        let mut opened = self.opened();
+        let before = self.newest.write().unwrap_or_else(PoisonError::into_inner).replace(segment);
+        if let Some(before) = before {
+            opened.keep(before);
+        }
+        self.row.write().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// The entry that `offset` falls into, and where it ends (`None`: it is the newest).
+    pub(crate) fn locate(&self, offset: Offset) -> Option<(Entry, Option<Offset>)> {
+        let row = self.row.read().unwrap_or_else(PoisonError::into_inner);
+        let position = row.partition_point(|entry| entry.first <= offset).checked_sub(1)?;
+        Some((row[position], row.get(position + 1).map(|next| next.first)))
+    }
+
+    /// The open segment at `entry`. A damaged one is an error each time.
+    pub(crate) fn open(&self, entry: Entry) -> Result<Arc<Segment>, Error> {
+        if let Some(newest) = self.newest().filter(|newest| newest.header.first == entry.first) {
+            return Ok(newest);
+        }
+        let mut opened = self.opened();
+        if let Some(segment) = opened.take(entry.first) {
+            opened.keep(segment.clone());
+            return Ok(segment);
+        }
+        // The sealer may have replaced it since `entry` was read.
+        let Some((entry, _)) = self.locate(entry.first) else {
+            return Err(Error::Damaged(format!("segment {} is gone", entry.first)));
+        };
+        let segment = Segment::open(self.engine.as_ref(), entry.first, entry.form, Profile::Sealed)?;
+        if segment.header.log_id != self.log_id {
+            return Err(Error::Damaged(format!("segment {} belongs to another log", entry.first)));
+        }
+        let segment = Arc::new(segment);
+        opened.keep(segment.clone());
+        Ok(segment)
+    }
+
+    /// The sealed form has taken the place of the raw one on disk. Gives back the raw one, if it is open.
+    pub(crate) fn sealed(&self, first: Offset) -> Option<Arc<Segment>> {
+        let mut opened = self.opened();
+        let mut row = self.row.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = row.iter_mut().find(|entry| entry.first == first) {
+            entry.form = Form::Sealed;
+        }
+        opened.take(first)
+    }
+
+    /// Bytes of the stored blocks and bytes on disk, as far as both can be told.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let (mut payload, mut disk) = (0, self.engine.bytes_on_disk(keys::DERIVED).unwrap_or(0));
+        for entry in self.entries() {
+            disk += self.engine.bytes_on_disk(&keys::segment(entry.first, entry.form)).unwrap_or(0);
+            payload += self.payload_bytes(entry);
+        }
+        (payload, disk)
+    }
+
+    /// Counted once for a sealed segment, so that asking does not open all of them every time.
+    fn payload_bytes(&self, entry: Entry) -> u64 {
+        if let Some(bytes) = self.opened().payload_bytes.get(&entry.first) {
+            return *bytes;
+        }
+        let bytes = self.open(entry).map_or(0, |segment| segment.index().payload_bytes());
+        if entry.is_sealed() {
+            self.opened().payload_bytes.insert(entry.first, bytes);
+        }
+        bytes
+    }
+
+    /// Ingest time of the oldest event that can be read.
+    pub(crate) fn ingest_time_first(&self) -> Option<Timestamp> {
+        let oldest = self.entries().first().copied()?;
+        let segment = self.open(oldest).ok()?;
+        segment.index().blocks().first().map(|block| block.ingest_time_first)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    /// The segment that begins at `first`, if it is open anywhere; no longer kept here.
+    fn take(&mut self, first: Offset) -> Option<Arc<Segment>> {
+        if let Some(position) = self.kept.iter().position(|segment| segment.header.first == first) {
+            return Some(self.kept.remove(position));
+        }
+        self.lent.iter().filter_map(Weak::upgrade).find(|segment| segment.header.first == first)
+    }
+
+    fn keep(&mut self, segment: Arc<Segment>) {
+        self.kept.push(segment);
+        self.lent.retain(|lent| lent.strong_count() > 0);
+        if self.kept.len() > self.segments_max {
+            let evicted = self.kept.remove(0);
+            self.lent.push(Arc::downgrade(&evicted));
+        }
+    }
+}
