@@ -166,7 +166,7 @@ impl BlockBuilder {
         self.columns.signal.is_empty()
     }
 
-    /// About how many bytes it holds in memory, an upper bound for its encoding.
+    /// About how many bytes it holds in memory; encoded they are fewer.
     #[must_use]
     #[inline]
     pub fn approximate_bytes(&self) -> usize {

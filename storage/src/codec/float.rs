@@ -17,6 +17,7 @@ const LIMITS: [f64; 24] = [
 /// What 32-bit floats were multiplied with before they were printed: nothing, degrees in a radian, newton metres in
 /// a foot-pound. Measured: these two, to just so many digits, make a third of the recorded values.
 pub(super) const FACTORS: [f64; 3] = [1.0, 57.2958, 1.355818];
+/// Encoding may multiply where decoding would divide: it compares the result.
 const INVERSES: [f64; 3] = [1.0 / FACTORS[0], 1.0 / FACTORS[1], 1.0 / FACTORS[2]];
 /// 2^51.
 const MANTISSA_MAX: f64 = 2_251_799_813_685_248.0;

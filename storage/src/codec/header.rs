@@ -56,7 +56,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<BlockHeader, DecodeError> 
     let mut reader = Reader::new(&bytes);
     let summary = read_summary(&mut reader)?;
     let tally = Tally { duplicate_events: reader.u64()?, rejected_events: reader.u64()? };
-    let signals = read_signals(&mut reader)?;
+    let signals = read_signals(&mut reader, summary.events as usize)?;
     let batches = read_batches(&mut reader, summary.first_offset)?;
     let requests = read_requests(&mut reader, summary.first_offset)?;
     reader.finish()?;
@@ -103,8 +103,11 @@ fn put_signals(buffer: &mut Buffer, signals: &[BlockSignal]) {
     }
 }
 
-fn read_signals(reader: &mut Reader<'_>) -> Result<Vec<BlockSignal>, DecodeError> {
+fn read_signals(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<BlockSignal>, DecodeError> {
     let count = reader.count()?;
+    if count > rows {
+        return Err(DecodeError::Malformed("more signals than events"));
+    }
     let mut ids = Vec::with_capacity(count);
     let mut id = 0_i64;
     for _ in 0..count {
@@ -138,7 +141,7 @@ fn put_batches(buffer: &mut Buffer, header: &BlockHeader) {
 
 fn read_batches(reader: &mut Reader<'_>, first_offset: Offset) -> Result<Vec<BatchRecord>, DecodeError> {
     let count = reader.count()?;
-    let mut batches = Vec::with_capacity(count);
+    let mut batches = Vec::new();
     let mut producers: Vec<Arc<str>> = Vec::new();
     let (mut sequence, mut offset) = (0_u64, first_offset.get());
     for _ in 0..count {
@@ -170,7 +173,7 @@ fn put_requests(buffer: &mut Buffer, header: &BlockHeader) {
 
 fn read_requests(reader: &mut Reader<'_>, first_offset: Offset) -> Result<Vec<RequestRecord>, DecodeError> {
     let count = reader.count()?;
-    let mut requests = Vec::with_capacity(count);
+    let mut requests = Vec::new();
     let mut offset = first_offset.get();
     for _ in 0..count {
         let mut request_id = [0; 16];

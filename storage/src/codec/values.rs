@@ -8,6 +8,7 @@ use crate::block::Kind;
 /// A double that is a 32-bit float times the first of [`float::FACTORS`], printed; the next tag means the second.
 const PRINTED: u8 = 0;
 const PRINTED_LAST: u8 = PRINTED + float::FACTORS.len() as u8 - 1;
+const _: () = assert!(PRINTED_LAST < WIDENED);
 /// A double that is a 32-bit float.
 const WIDENED: u8 = 8;
 /// Any other double.
@@ -46,7 +47,7 @@ const fn disorder_narrow(order: u32) -> u32 {
     order ^ (((!order.cast_signed() >> 31).cast_unsigned()) | 1 << 31)
 }
 
-/// What one value becomes.
+/// What the coding of a value takes from the signal's earlier ones.
 struct Coder {
     factor: u8,
     scale: u8,

@@ -1,11 +1,13 @@
 //! A pretence of a disk, in memory: it fails and forgets on command, and each run of it can be repeated.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::disk::{Contents, Disk, Map, SplitMix64, gone};
 use super::{Engine, Error, Pair, Profile, Store};
+
+mod disk;
 
 /// What a power cut does to the writes that were not yet synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,75 +187,6 @@ impl Engine for MemoryEngine {
     }
 }
 
-type Map = BTreeMap<Vec<u8>, Arc<Vec<u8>>>;
-
-/// What one store holds.
-#[derive(Default)]
-struct Contents {
-    /// What a power cut cannot take.
-    synced: Map,
-    /// The writes since, in order.
-    unsynced: Vec<(Vec<u8>, Arc<Vec<u8>>)>,
-    /// What readers see: all of it.
-    current: Map,
-    damaged: bool,
-    /// The boot in which it was opened and has not been closed since.
-    opened_in_boot: Option<u64>,
-}
-
-impl Contents {
-    fn bytes(&self) -> u64 {
-        self.current.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
-    }
-}
-
-#[derive(Default)]
-struct Disk {
-    stores: BTreeMap<String, Contents>,
-    boots: u64,
-    steps: u64,
-    syncs: u64,
-    crash_at_step: Option<u64>,
-    fail_next_sync: bool,
-    full: bool,
-    used_bytes: u64,
-    capacity_bytes: Option<u64>,
-}
-
-impl Disk {
-    /// Counts a mutating call, and fails it if the power is gone or goes now.
-    fn step(&mut self) -> Result<(), Error> {
-        self.steps += 1;
-        self.check_power()
-    }
-
-    fn check_power(&self) -> Result<(), Error> {
-        match self.crash_at_step {
-            Some(step) if self.steps >= step => Err(Error::Io("the power is gone".to_owned())),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_space(&self, bytes: u64) -> Result<(), Error> {
-        let enough = !self.full && bytes <= self.free_bytes();
-        if enough { Ok(()) } else { Err(Error::NoSpace("on command".to_owned())) }
-    }
-
-    fn free_bytes(&self) -> u64 {
-        let capacity_bytes = if self.full { 0 } else { self.capacity_bytes.unwrap_or(u64::MAX) };
-        capacity_bytes.saturating_sub(self.used_bytes)
-    }
-
-    /// The store, if there is one; an error if it is open.
-    fn closed(&mut self, name: &str) -> Result<Option<&mut Contents>, Error> {
-        let contents = self.stores.get_mut(name);
-        if contents.as_ref().is_some_and(|contents| contents.opened_in_boot == Some(self.boots)) {
-            return Err(Error::Io(format!("still open: {name}")));
-        }
-        Ok(contents)
-    }
-}
-
 /// A handle to a store, of no use after a crash.
 struct MemoryStore {
     engine: MemoryEngine,
@@ -343,48 +276,4 @@ impl Drop for MemoryStore {
 
 fn to_pair((key, value): (&Vec<u8>, &Arc<Vec<u8>>)) -> Pair {
     (key.clone(), value.to_vec())
-}
-
-fn gone(name: &str) -> Error {
-    Error::Io(format!("no such store: {name}"))
-}
-
-/// A small generator of well mixed numbers (Steele, Lea and Flood 2014), the same for ever.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    fn below(&mut self, bound: usize) -> usize {
-        let bound = bound as u64;
-        usize::try_from(self.next() % bound).expect("below a usize")
-    }
-
-    /// What is found of an unsynced value after a power cut.
-    fn fate(&mut self, mut value: Arc<Vec<u8>>, is_last: bool) -> Option<Arc<Vec<u8>>> {
-        match self.below(if is_last { 4 } else { 2 }) {
-            0 => return None,
-            1 => {}
-            2 => {
-                let kept = self.below(value.len().max(1));
-                Arc::make_mut(&mut value).truncate(kept);
-            }
-            _ => {
-                for _ in 0..=self.below(4) {
-                    let at = self.below(value.len().max(1));
-                    if let Some(byte) = Arc::make_mut(&mut value).get_mut(at) {
-                        *byte ^= 1 << self.below(8);
-                    }
-                }
-            }
-        }
-        Some(value)
-    }
 }

@@ -160,6 +160,49 @@ fn a_damaged_store_is_an_error_not_a_panic() {
     assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
 }
 
+#[test]
+fn a_store_that_lost_its_tail_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sled_in(&dir);
+    let store = engine.open("a", Profile::Newest).unwrap();
+    for number in 0..50 {
+        store.insert(&key(number), &[7; 4096]).unwrap();
+        store.sync().unwrap();
+    }
+    drop(store);
+    let db = dir.path().join("stores/a/db");
+    let mut bytes = fs::read(&db).unwrap();
+    bytes[100_000] ^= 1;
+    fs::write(&db, bytes).unwrap();
+    for _ in 0..2 {
+        let opened = engine.open("a", Profile::Newest).map(drop);
+        assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
+    }
+}
+
+#[test]
+fn a_store_larger_than_its_memory_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sled_in(&dir);
+    for (profile, bytes) in [(Profile::Newest, 128 << 10), (Profile::Sealing, 62 << 10)] {
+        let name = format!("{profile:?}");
+        let store = engine.open(&name, profile).unwrap();
+        let value = |number: u64| vec![number as u8; bytes];
+        for number in 0..300 {
+            store.insert(&key(number), &value(number)).unwrap();
+        }
+        store.sync().unwrap();
+        for _ in 0..2 {
+            for number in 0..300 {
+                assert_eq!(store.get(&key(number)).unwrap().unwrap(), value(number));
+            }
+        }
+        let (last, _) = store.at_or_before(&[0xff; 8]).unwrap().unwrap();
+        assert_eq!(last, key(299));
+        assert_eq!(store.at_or_after(&key(300)).unwrap(), None);
+    }
+}
+
 fn written(engine: &MemoryEngine, synced: u64, unsynced: u64) -> Arc<dyn Store> {
     let store = engine.open("a", Profile::Newest).unwrap();
     for number in 0..synced + unsynced {
