@@ -8,8 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, Effort};
+use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::Offset;
+use crate::index::SegmentIndex;
 use crate::keys::{self, Form};
 use crate::segment::{Found, Segment};
 use crate::segments::Entry;
@@ -18,8 +20,9 @@ use crate::shared::Shared;
 /// Events in the first sealed block; the following ones aim at [`BLOCK_BYTES`].
 const FIRST_BLOCK_EVENTS: usize = 16_384;
 
-/// The stored size sealed blocks aim at: what the engine packs with the least waste.
-const BLOCK_BYTES: usize = 60 * 1024;
+/// The stored size sealed blocks aim at, and the size that the engine packs badly beyond.
+const BLOCK_BYTES: usize = 58 * 1024;
+const BLOCK_BYTES_MAX: usize = 62 * 1024;
 
 /// Bounds of a sealed block, whatever its events look like.
 const BLOCK_EVENTS_MIN: usize = 64;
@@ -147,7 +150,8 @@ impl SealerThread {
         }
         let sealing = keys::segment(entry.first, Form::Sealing);
         engine.remove(&sealing).map_err(Error::from)?;
-        self.rewrite(&raw, end, &Segment::create(engine, raw.header, Form::Sealing)?)?;
+        let written = self.rewrite(&raw, end, Segment::create(engine, raw.header, Form::Sealing)?)?;
+        verify(engine, entry.first, &written)?;
         drop(raw);
         engine.rename(&sealing, &keys::segment(entry.first, Form::Sealed)).map_err(Error::from)?;
         if let Some(raw) = shared.segments.sealed(entry.first)
@@ -158,7 +162,8 @@ impl SealerThread {
         Ok(engine.remove(&keys::segment(entry.first, Form::Raw)).map_err(Error::from)?)
     }
 
-    fn rewrite(&self, raw: &Segment, end: Offset, sealed: &Segment) -> Result<(), Failure> {
+    /// Writes the blocks of `raw` into `sealed` and closes it. Gives back the index of what was written.
+    fn rewrite(&self, raw: &Segment, end: Offset, sealed: Segment) -> Result<SegmentIndex, Failure> {
         let mut gathered = Gathered { blocks: Vec::new(), events: 0, wanted: FIRST_BLOCK_EVENTS };
         let mut next = raw.header.first;
         while next < end {
@@ -174,11 +179,12 @@ impl SealerThread {
             gathered.events += block.len();
             gathered.blocks.push(Arc::new(block));
             if gathered.events >= gathered.wanted {
-                gathered.write_full(sealed)?;
+                gathered.write_full(&sealed)?;
             }
         }
-        gathered.write_rest(sealed)?;
-        Ok(sealed.finish()?)
+        gathered.write_rest(&sealed)?;
+        sealed.finish()?;
+        Ok(sealed.index().clone())
     }
 }
 
@@ -195,9 +201,7 @@ impl Gathered {
         let merged = Block::merge(&self.blocks);
         let mut row = 0;
         while merged.len() - row >= self.wanted {
-            let rows = row..row + self.wanted;
-            row = rows.end;
-            self.write(&merged.slice(rows), sealed)?;
+            row += self.write(&merged.slice(row..row + self.wanted), sealed)?;
         }
         self.blocks.clear();
         self.events = merged.len() - row;
@@ -208,18 +212,45 @@ impl Gathered {
     }
 
     fn write_rest(&mut self, sealed: &Segment) -> Result<(), Error> {
-        if self.events > 0 {
-            self.write(&Block::merge(&self.blocks), sealed)?;
+        if self.events == 0 {
+            return Ok(());
+        }
+        let merged = Block::merge(&self.blocks);
+        let mut row = 0;
+        while row < merged.len() {
+            row += self.write(&merged.slice(row..merged.len()), sealed)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, block: &Block, sealed: &Segment) -> Result<(), Error> {
+    /// Writes as many of the block's first events as make a value of a good size; gives back how many.
+    fn write(&mut self, block: &Block, sealed: &Segment) -> Result<usize, Error> {
         let encoded = block.encode(Effort::Compact);
+        let aimed = (block.len() * BLOCK_BYTES / encoded.len()).clamp(BLOCK_EVENTS_MIN, BLOCK_EVENTS_MAX);
+        self.wanted = aimed;
+        if encoded.len() > BLOCK_BYTES_MAX && aimed < block.len() {
+            return self.write(&block.slice(0..aimed), sealed);
+        }
         sealed.put(block, &encoded)?;
-        let events = block.len() * BLOCK_BYTES / encoded.len();
-        self.wanted = events.clamp(BLOCK_EVENTS_MIN, BLOCK_EVENTS_MAX);
+        Ok(block.len())
+    }
+}
+
+/// Opens what was written as a reader will, and checks that all of it is there: from then on it is the only copy.
+fn verify(engine: &dyn Engine, first: Offset, written: &SegmentIndex) -> Result<(), Error> {
+    let sealed = Segment::open(engine, first, Form::Sealing, Profile::Sealed)?;
+    let mut found = SegmentIndex::default();
+    for summary in written.blocks() {
+        let end = summary.first_offset.plus(summary.events);
+        let Found::Block(block) = sealed.read(summary.first_offset, end)? else {
+            return Err(Error::Damaged(format!("sealed block {} cannot be read back", summary.first_offset)));
+        };
+        found.push(block.summary(), block.signals(), 0);
+    }
+    if found.blocks() == written.blocks() {
         Ok(())
+    } else {
+        Err(Error::Damaged("a sealed segment differs from what was written".to_owned()))
     }
 }
 

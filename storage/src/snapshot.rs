@@ -12,7 +12,7 @@ use crate::producer::Producers;
 use crate::projection::Projection;
 
 /// A snapshot is stored in parts of this size: the engine is not made for values of many megabytes.
-const PART_BYTES: usize = 128 * 1024;
+const PART_BYTES: usize = 60 * 1024;
 
 /// Two slots, written in turn: a crash while one is written leaves the other.
 const SLOTS: u8 = 2;

@@ -42,12 +42,13 @@ struct Settings {
 }
 
 fn settings(profile: Profile) -> Settings {
-    // 8 MiB: pages of values up to 128 KiB stay in the one file that a sync must reach.
+    // 4 MiB: pages of values up to 64 KiB stay in the one file that a sync must reach first, and a new store
+    // takes no more than that.
     // 256 KiB: values up to 62 KiB go to the log once and then, eight together, to a file of their own,
     // which packs best: 1.23 bytes on disk for each, against 1.5 with 1 MiB and 2.4 with 8 MiB.
     let (segment_bytes, resident_bytes) = match profile {
-        Profile::Newest | Profile::Derived => (8 * MIB, 12 * MIB),
-        Profile::Sealing | Profile::Sealed => (256 * KIB, 8 * MIB),
+        Profile::Newest => (4 * MIB, 12 * MIB),
+        Profile::Sealing | Profile::Sealed | Profile::Derived => (256 * KIB, 8 * MIB),
     };
     Settings { segment_bytes, resident_bytes: resident_bytes as u64 }
 }
