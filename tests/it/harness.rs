@@ -1,0 +1,227 @@
+//! Real processes for the tests: servers on free ports in temporary directories, and the command beside them.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use downlink_proto::v1::ingest_service_client::IngestServiceClient;
+use downlink_proto::v1::log_service_client::LogServiceClient;
+use downlink_proto::v1::query_service_client::QueryServiceClient;
+use downlink_proto::v1::{self, Event, Value, value};
+use tonic::transport::Channel;
+
+/// How long anything that should happen soon may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The recorded telemetry beside the repository. Its absence is a failure, not a reason to skip.
+pub(crate) fn shared_data(file: &str) -> PathBuf {
+    let dir = std::env::var_os("DOWNLINK_SHARED_DATA")
+        .map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    let path = dir.join(file);
+    assert!(path.exists(), "{} is missing: set DOWNLINK_SHARED_DATA to the recorded data", path.display());
+    path
+}
+
+/// A program that `tests/run` provides, by the name of its variable.
+pub(crate) fn peer(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    path.unwrap_or_else(|| panic!("{variable} is not set: run the tests with tests/run"))
+}
+
+/// Whether the long forms of the tests are asked for.
+pub(crate) fn slow() -> bool {
+    std::env::var_os("SLOW_TESTS").is_some_and(|value| value == "1")
+}
+
+/// A binary of this workspace, built from the sources as they are, in the profile of the tests.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let test = std::env::current_exe().expect("the test's own path");
+        let dir = test.ancestors().nth(2).expect("target directory").to_owned();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--workspace", "--bins", "--locked"]).current_dir(root());
+        if dir.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().expect("cargo").success(), "the binaries do not build");
+        dir
+    });
+    dir.join(name)
+}
+
+/// A running `downlink-server`, killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts a server on `dir` and a free port, and waits until it listens.
+    pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, [""; 0])
+    }
+
+    /// The same with further arguments; a later `--listen` wins over the free port.
+    pub(crate) fn start_with(dir: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut command = server_command(dir);
+        command.args(arguments);
+        Self::spawn(command).unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    /// Starts a prepared command; the error is all it said.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self, String> {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("downlink-server");
+        let stdout = child.stdout.take().expect("piped");
+        let mut stderr = child.stderr.take().expect("piped");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("downlink-server listening on ") {
+                    let _ = sender.send(address.to_owned());
+                }
+            }
+        });
+        // Drained at all times, so that a talkative server does not stop; shown when a test fails.
+        let said = std::thread::spawn(move || {
+            let mut said = String::new();
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]);
+                eprint!("{text}");
+                said.push_str(&text);
+            }
+            said
+        });
+        match lines.recv_timeout(PATIENCE) {
+            Ok(address) => Ok(Self { child, address }),
+            Err(_) => {
+                let _ = child.kill();
+                let status = child.wait().expect("a status");
+                Err(format!("{status}: {}", said.join().expect("stderr")))
+            }
+        }
+    }
+
+    /// `127.0.0.1:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("kill -9");
+        self.child.wait().expect("a status");
+    }
+
+    /// SIGTERM, and how the server ended within [`PATIENCE`].
+    pub(crate) fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
+        let started = Instant::now();
+        let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().expect("kill");
+        assert!(sent.success());
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                return (status, started.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the server did not end within {PATIENCE:?} of SIGTERM");
+    }
+
+    /// A connection without options.
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(self.url()).expect("a URL").connect().await.expect("a connection")
+    }
+
+    /// The generated client for appends.
+    pub(crate) async fn ingest(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel().await)
+    }
+
+    /// The generated client for queries.
+    pub(crate) async fn query(&self) -> QueryServiceClient<Channel> {
+        QueryServiceClient::new(self.channel().await)
+    }
+
+    /// Facts about the log.
+    pub(crate) async fn info(&self) -> v1::GetLogInfoResponse {
+        let mut client = LogServiceClient::new(self.channel().await);
+        client.get_log_info(v1::GetLogInfoRequest {}).await.expect("info").into_inner()
+    }
+
+    /// Every event of the log, by one `Read`.
+    pub(crate) async fn read_all(&self) -> Vec<Event> {
+        let mut stream = self.query().await.read(v1::ReadRequest::default()).await.expect("read").into_inner();
+        let mut events = Vec::new();
+        while let Some(response) = stream.message().await.expect("a frame") {
+            match response.frame.expect("a frame") {
+                v1::read_response::Frame::Events(batch) => events.extend(batch.events),
+                v1::read_response::Frame::Gap(gap) => panic!("a gap in a whole log: {gap:?}"),
+                v1::read_response::Frame::End(_) => {}
+            }
+        }
+        events
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command that starts a server on `dir` and a free port.
+pub(crate) fn server_command(dir: &Path) -> Command {
+    let mut command = Command::new(binary("downlink-server"));
+    command.arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// The `downlink` command, aimed at a server.
+pub(crate) fn downlink(url: &str) -> Command {
+    let mut command = Command::new(binary("downlink"));
+    command.args(["--url", url]);
+    command
+}
+
+/// Runs a command to its end; it must succeed. Gives back what it printed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+    out.into_owned()
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// An event with a double.
+pub(crate) fn event(signal: &str, number: f64) -> Event {
+    Event {
+        signal: signal.to_owned(),
+        value: Some(Value { kind: Some(value::Kind::DoubleValue(number)) }),
+        ..Event::default()
+    }
+}
