@@ -1,1 +1,179 @@
-//! s
+//! The Downlink server: takes telemetry in over gRPC, keeps it in the log, hands it out.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use downlink_server::{Server, config::Config};
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let server = Server::open(Config::standard(), listener).await?;
+//! println!("{}", server.address());
+//! server.serve(async { /* until this completes */ }).await
+//! # }
+//! ```
+
+pub mod config;
+mod follow;
+mod grpc;
+mod ingest;
+pub mod observability;
+mod query;
+pub mod shutdown;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use downlink_storage::{Clock, Log, SystemClock};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use config::Config;
+use grpc::Shared;
+use shutdown::Tasks;
+
+/// Opens the log of `config`, serves it on `listener` until `shutdown` completes, and drains.
+///
+/// # Errors
+/// If the log cannot be opened, or if a defect has ended the server.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    Server::open(config, listener).await?.serve(shutdown).await
+}
+
+/// As [`run`], on a log that is open already, such as one on an engine that fails on command.
+///
+/// # Errors
+/// If a defect has ended the server.
+pub async fn run_with_log(
+    config: Config,
+    log: Log,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    Server::with_log(config, log, Arc::new(SystemClock), listener)?.serve(shutdown).await
+}
+
+/// A server that has everything it needs to serve.
+pub struct Server {
+    config: Config,
+    log: Log,
+    clock: Arc<dyn Clock>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Opens the log of `config`: callers may connect meanwhile, and are answered by [`Self::serve`].
+    ///
+    /// # Errors
+    /// If the log cannot be opened.
+    pub async fn open(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
+        let dir = config.data_dir.clone();
+        std::fs::create_dir_all(&dir).with_context(|| {
+            format!("cannot use the data directory {} (choose one with --data-dir)", dir.display())
+        })?;
+        let options = config.log_options();
+        let started = Instant::now();
+        let opening = tokio::task::spawn_blocking(move || Log::open_dir(&dir, options));
+        let log = opening.await.context("opening the log has panicked")??;
+        tracing::info!(
+            log = %log.id(),
+            oldest = %log.oldest(),
+            head = %log.head(),
+            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "the log is open"
+        );
+        Self::with_log(config, log, Arc::new(SystemClock), listener)
+    }
+
+    /// On a log that is open already, by a clock of the caller's.
+    ///
+    /// # Errors
+    /// If `listener` does not know its address.
+    pub fn with_log(
+        config: Config,
+        log: Log,
+        clock: Arc<dyn Clock>,
+        listener: TcpListener,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr().context("the listener has no address")?;
+        Ok(Self { config, log, clock, listener, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` completes, then drains: streams are told, what is queued is settled and
+    /// acknowledged, the log is closed. After `drain_ms_max` it leaves anyway.
+    ///
+    /// # Errors
+    /// If a defect has ended the server.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let drain_max = Duration::from_millis(self.config.drain_ms_max);
+        let tasks = Tasks::default();
+        let (state_now, state) = watch::channel(self.log.state());
+        self.log.on_state(move |state| {
+            state_now.send_replace(state);
+        });
+        let log = self.log.clone();
+        let shared = Arc::new(Shared::new(self.config, self.log, self.clock, tasks.clone()));
+        let broken = CancellationToken::new();
+        let serving = tokio::spawn(grpc::serve(shared, self.listener, state, broken.clone()));
+
+        let mut serving = serving;
+        let early = tokio::select! {
+            () = shutdown => None,
+            () = tasks.failed() => None,
+            ended = &mut serving => Some(ended),
+        };
+        tasks.drain();
+        let deadline = Instant::now() + drain_max;
+        // Some of the time is for the log.
+        let streams_deadline = Instant::now() + drain_max * 4 / 5;
+        match early {
+            Some(ended) => ended.context("the gRPC server has panicked")??,
+            None => drain_connections(serving, &tasks, &broken, streams_deadline).await?,
+        }
+
+        let closing = tasks.blocking("close", move || log.close());
+        if timeout_at(deadline, closing).await.is_err() {
+            tracing::warn!("the log did not close in time");
+        }
+        if tasks.has_failed() {
+            bail!("a defect has ended the server: its log has the details");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Lets every stream finish, or breaks the connections that take too long.
+async fn drain_connections(
+    mut serving: tokio::task::JoinHandle<anyhow::Result<()>>,
+    tasks: &Tasks,
+    broken: &CancellationToken,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    /// How long a broken connection may take to notice.
+    const BREAKING: Duration = Duration::from_millis(200);
+
+    if let Ok(ended) = timeout_at(deadline, &mut serving).await {
+        ended.context("the gRPC server has panicked")??;
+    } else {
+        tracing::warn!("some connections did not end in time and are broken");
+        broken.cancel();
+        // Whatever does not end now is left behind.
+        let _ = timeout(BREAKING, &mut serving).await;
+    }
+    let _ = timeout(BREAKING, tasks.ended()).await;
+    Ok(())
+}

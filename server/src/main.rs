@@ -1,2 +1,122 @@
-//! x
-fn main(){}
+//! `downlink-server`: arguments, exit codes.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use downlink_server::config::{self, Config, LogFormat, Overrides};
+use downlink_server::{Server, observability, shutdown};
+use tokio::net::TcpListener;
+
+/// A setting cannot be used.
+const USAGE: u8 = 2;
+
+/// Takes telemetry in over gRPC, keeps it in the log, hands it out.
+///
+/// Settings come from, later ones first: flags, DOWNLINK_* variables, the file, the defaults.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The directory of the log [default: data] [env: DOWNLINK_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where gRPC is served; port 0: any [default: 127.0.0.1:50051] [env: DOWNLINK_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// A TOML file of settings
+    #[arg(long, value_name = "FILE", env = "DOWNLINK_CONFIG")]
+    config: Option<PathBuf>,
+    /// How log lines look on stderr [default: text] [env: DOWNLINK_LOG_FORMAT]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Any other setting; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print every setting in force, with its meaning, as a TOML file, and leave
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let print_config = arguments.print_config;
+    let (config, strangers) = match settings(arguments) {
+        Ok(loaded) => loaded,
+        Err(message) => {
+            eprintln!("downlink-server: {message}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let result = if print_config { print(&config) } else { run(config, &strangers) };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("downlink-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
+    let mut flags = Vec::new();
+    for pair in arguments.set {
+        let (key, value) = pair.split_once('=').ok_or_else(|| format!("--set {pair}: write KEY=VALUE"))?;
+        flags.push((key.trim().to_owned(), value.trim().to_owned()));
+    }
+    let log_format = arguments.log_format.map(|format| match format {
+        LogFormat::Text => "text".to_owned(),
+        LogFormat::Json => "json".to_owned(),
+    });
+    let named = [("data_dir", arguments.data_dir), ("listen", arguments.listen), ("log_format", log_format)];
+    flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let environment = std::env::vars_os().collect();
+    config::load(Overrides { file: arguments.config, environment, flags }).map_err(|error| error.to_string())
+}
+
+fn print(config: &Config) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(config::print(config).as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot print the configuration"),
+    }
+}
+
+fn run(config: Config, strangers: &[String]) -> anyhow::Result<()> {
+    observability::start(&config);
+    if !strangers.is_empty() {
+        tracing::info!(variables = strangers.join(" "), "not settings of the server, and ignored");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("downlink")
+        .max_blocking_threads(config.reader_threads_max)
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(config));
+    // A thread that still waits for the disk must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = shutdown::signals().context("cannot listen for signals")?;
+    let listener = bind(&config).await?;
+    let server = Server::open(config, listener).await?;
+    // Scripts wait for this very line.
+    println!("downlink-server listening on {}", server.address());
+    server.serve(stop).await
+}
+
+async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(config.listen).await.map_err(|error| {
+        let address = config.listen;
+        let advice = if error.kind() == ErrorKind::AddrInUse {
+            "another process uses the port: stop it, or choose another with --listen"
+        } else {
+            "choose another address with --listen"
+        };
+        anyhow::anyhow!("cannot listen on {address}: {error}; {advice}")
+    })
+}

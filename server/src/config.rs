@@ -1,0 +1,207 @@
+//! All settings of the server: one flat table, each with its default, its bounds and a sentence.
+
+mod define;
+mod load;
+mod print;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use define::{Text, settings};
+use downlink_storage::Options;
+pub use load::{Error, Overrides, load};
+pub use print::print;
+
+/// A setting as the table knows it.
+pub struct Setting {
+    /// Its name in the file; in the environment it is `DOWNLINK_` and the name in capitals.
+    pub key: &'static str,
+    /// What it means.
+    pub doc: &'static [&'static str],
+    /// The numbers it may have; `None` where it is not a number.
+    pub range: Option<RangeInclusive<u64>>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// The log's own defaults.
+const LOG: Options = Options::standard();
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+settings! {
+    /// Where gRPC is served. Nothing is open beyond this machine unless this says so.
+    listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
+    /// The directory of the log. One server at a time.
+    data_dir: PathBuf = PathBuf::from("data");
+    /// How log lines look on stderr: "text" or "json".
+    log_format: LogFormat = LogFormat::Text;
+    /// Which log lines are written, such as "info" or "warn,downlink_server=debug".
+    log_filter: String = "info".to_owned();
+
+    /// The longest name of a signal.
+    signal_bytes_max: usize = 255, 1..=255;
+    /// The longest source of an event.
+    source_bytes_max: usize = 255, 0..=255;
+    /// The longest string or bytes value.
+    value_bytes_max: usize = MIB, 0..=1 << 20;
+    /// The most attributes of an event.
+    attributes_max: usize = 64, 0..=64;
+    /// The most bytes of an event's attributes, names and values together.
+    attributes_bytes_max: usize = 16 * KIB, 0..=1 << 14;
+    /// The longest trace context of an event.
+    trace_context_bytes_max: usize = 64, 0..=64;
+    /// How far before the server's clock an event time may lie. Unset: any time.
+    event_time_past_seconds_max: Option<u64> = None, 0..=400_000_000_000;
+    /// How far after the server's clock an event time may lie. Unset: any time.
+    event_time_future_seconds_max: Option<u64> = None, 0..=400_000_000_000;
+    /// The most events of a batch.
+    batch_events_max: usize = 1_000, 1..=100_000;
+    /// The most bytes of a batch, encoded; a batch of one event may be as large as its value.
+    batch_bytes_max: usize = MIB, 1024..=1 << 24;
+    /// The most memory that events between arrival and disk may take, over all callers.
+    append_bytes_in_flight_max: usize = 64 * MIB, 1 << 20..=1 << 31;
+    /// How long a unary append waits for its turn before it is OVERLOADED.
+    append_wait_ms_max: u64 = 2_000, 0..=60_000;
+    /// Unary appends at once; more are OVERLOADED.
+    append_calls_max: usize = 512, 1..=100_000;
+    /// Append streams at once; more are refused, reason QUOTA.
+    append_streams_max: usize = 1_024, 1..=100_000;
+    /// Batches of one append stream that may wait for the disk.
+    stream_batches_in_flight_max: usize = 64, 1..=10_000;
+
+    /// Reads and subscriptions at once; more are refused, reason QUOTA.
+    read_streams_max: usize = 1_024, 1..=100_000;
+    /// Events in one message to a reader who does not say.
+    read_batch_events: usize = 1_000, 1..=10_000;
+    /// The most events in one message to a reader.
+    read_batch_events_max: usize = 10_000, 1..=100_000;
+    /// About how many bytes one message to a reader has at most; a single larger event goes alone.
+    read_batch_bytes_max: usize = MIB, 1024..=1 << 21;
+    /// A subscription that is so many events behind is told so and reads from disk.
+    fell_behind_events: u64 = 100_000, 1..=1 << 40;
+    /// Silence after which a subscription gets a heartbeat, unless it says otherwise.
+    heartbeat_interval_ms: u64 = 10_000, 100..=3_600_000;
+    /// Entries on a page, for callers who do not say.
+    page_entries: usize = 1_000, 1..=10_000;
+    /// The most entries on a page.
+    page_entries_max: usize = 10_000, 1..=100_000;
+    /// About how many bytes a page has at most.
+    page_bytes_max: usize = MIB, 1024..=1 << 21;
+    /// The most patterns of a filter.
+    filter_patterns_max: usize = 1_000, 1..=100_000;
+
+    /// The largest message taken, also after decompression.
+    message_bytes_max: usize = 4 * MIB, 1 << 16..=1 << 26;
+    /// Connections at once; more are closed.
+    connections_max: usize = 1_024, 1..=100_000;
+    /// Calls at once on one connection.
+    connection_streams_max: u32 = 256, 1..=100_000;
+    /// HTTP/2 window of one call: bytes that may arrive before they are asked for.
+    stream_window_bytes: u32 = 2 << 20, 1 << 16..=(1 << 31) - 1;
+    /// HTTP/2 window of one connection.
+    connection_window_bytes: u32 = 8 << 20, 1 << 16..=(1 << 31) - 1;
+    /// Silence after which a connection is asked whether it is still there.
+    keepalive_interval_ms: u64 = 30_000, 1_000..=86_400_000;
+    /// How long it may take to answer that.
+    keepalive_timeout_ms: u64 = 20_000, 1_000..=86_400_000;
+    /// The longest a unary call may take, whatever its own deadline.
+    unary_deadline_ms_max: u64 = 30_000, 100..=86_400_000;
+    /// The longest the server takes to stop.
+    drain_ms_max: u64 = 5_000, 100..=600_000;
+    /// Threads that read the log for callers.
+    reader_threads_max: usize = 16, 1..=512;
+
+    /// Stored bytes after which a new segment begins.
+    segment_payload_bytes_max: u64 = LOG.segment_payload_bytes_max, 1 << 16..=1 << 40;
+    /// Commits after which a new segment begins.
+    segment_blocks_max: u32 = LOG.segment_blocks_max, 1..=1 << 30;
+    /// Age after which a new segment begins.
+    segment_age_seconds_max: u64 = LOG.segment_age_seconds_max, 1..=1 << 32;
+    /// Events in one commit.
+    commit_events_max: usize = LOG.commit_events_max, 1..=1 << 20;
+    /// Bytes of events in one commit; a larger batch is a commit of its own.
+    commit_bytes_max: usize = LOG.commit_bytes_max, 1024..=1 << 28;
+    /// Batches that may wait for the disk, over all callers.
+    append_queue_max: usize = LOG.append_queue_max, 1..=1 << 20;
+    /// Room that is left on the disk: with less, appends are refused, reason DISK_FULL.
+    disk_reserve_bytes: u64 = LOG.disk_reserve_bytes, 0..=1 << 50;
+    /// Memory for the newest blocks, which live readers share.
+    tail_cache_bytes_max: usize = LOG.tail_cache_bytes_max, 0..=1 << 40;
+    /// Sealed segments that are open at once.
+    open_segments_max: usize = LOG.open_segments_max, 1..=1 << 16;
+    /// Request ids remembered.
+    request_ids_max: usize = LOG.request_ids_max, 1..=1 << 30;
+    /// Producers remembered; more are refused, reason QUOTA.
+    producers_max: usize = LOG.producers_max, 1..=1 << 30;
+    /// Signals known; more are refused, reason QUOTA.
+    signals_max: usize = LOG.signals_max, 1..=1 << 30;
+    /// Events after which the derived state is saved, to make the next start fast.
+    snapshot_every_events: u64 = LOG.snapshot_every_events, 1..=1 << 50;
+}
+
+impl Config {
+    /// The part that the log wants.
+    #[must_use]
+    pub fn log_options(&self) -> Options {
+        Options {
+            segment_payload_bytes_max: self.segment_payload_bytes_max,
+            segment_blocks_max: self.segment_blocks_max,
+            segment_age_seconds_max: self.segment_age_seconds_max,
+            commit_events_max: self.commit_events_max,
+            commit_bytes_max: self.commit_bytes_max,
+            append_queue_max: self.append_queue_max,
+            disk_reserve_bytes: self.disk_reserve_bytes,
+            tail_cache_bytes_max: self.tail_cache_bytes_max,
+            open_segments_max: self.open_segments_max,
+            request_ids_max: self.request_ids_max,
+            producers_max: self.producers_max,
+            signals_max: self.signals_max,
+            snapshot_every_events: self.snapshot_every_events,
+        }
+    }
+
+    /// Whether all settings are within their bounds and fit each other; otherwise the key in question and a
+    /// sentence that says what to do.
+    ///
+    /// # Errors
+    /// The first setting that is not.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        self.check_ranges()?;
+        let not_above = |key, value: usize, other: &str, bound: usize| {
+            if value <= bound {
+                Ok(())
+            } else {
+                Err((key, format!("{value} is more than {other}, {bound}: lower it, or raise that")))
+            }
+        };
+        not_above(
+            "read_batch_events",
+            self.read_batch_events,
+            "`read_batch_events_max`",
+            self.read_batch_events_max,
+        )?;
+        not_above("page_entries", self.page_entries, "`page_entries_max`", self.page_entries_max)?;
+        not_above("batch_bytes_max", self.batch_bytes_max, "`message_bytes_max`", self.message_bytes_max)?;
+        not_above("value_bytes_max", self.value_bytes_max, "`message_bytes_max`", self.message_bytes_max)?;
+        if self.log_filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            return Err((
+                "log_filter",
+                format!("{:?} is no filter: write a level such as \"info\"", self.log_filter),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The gRPC door: limits, services, health, reflection.
+
+mod admin;
+mod append_stream;
+mod codec;
+mod connection;
+mod consumer;
+mod convert;
+mod ingest;
+mod latest;
+mod log;
+mod query;
+mod read;
+mod request;
+mod status;
+mod subscribe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downlink_proto::v1::admin_service_server::{self, AdminServiceServer};
+use downlink_proto::v1::consumer_service_server::{self, ConsumerServiceServer};
+use downlink_proto::v1::log_service_server::{self, LogServiceServer};
+use downlink_proto::v1::query_service_server::{self, QueryServiceServer};
+use downlink_proto::v1::{ErrorReason, ingest_service_server};
+use downlink_storage::{Clock, Log, Offset, State};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::config::Config;
+use crate::ingest::Ingest;
+use crate::shutdown::Tasks;
+use status::Refusal;
+
+/// Every service by name, the server as a whole among them.
+const SERVICES: [&str; 6] = [
+    "",
+    ingest_service_server::SERVICE_NAME,
+    query_service_server::SERVICE_NAME,
+    consumer_service_server::SERVICE_NAME,
+    log_service_server::SERVICE_NAME,
+    admin_service_server::SERVICE_NAME,
+];
+/// Headers of a call.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+
+/// What the services share.
+pub(crate) struct Shared {
+    /// The settings.
+    pub(crate) config: Config,
+    /// The log.
+    pub(crate) log: Log,
+    /// The way into it.
+    pub(crate) ingest: Ingest,
+    /// The checks of events.
+    pub(crate) checks: convert::Checks,
+    /// The clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The head, as it moves.
+    pub(crate) head: watch::Receiver<Offset>,
+    /// The tasks.
+    pub(crate) tasks: Tasks,
+}
+
+impl Shared {
+    /// What the services need to serve `log`.
+    pub(crate) fn new(config: Config, log: Log, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
+        let (head_now, head) = watch::channel(log.head());
+        log.on_commit(move |head| {
+            // Commits are told in order, but the first may have come before the listener was there.
+            head_now.send_if_modified(|known| {
+                let is_news = head > *known;
+                *known = head.max(*known);
+                is_news
+            });
+        });
+        let ingest = Ingest::new(log.clone(), &config);
+        let checks = convert::Checks::new(&config, clock.clone());
+        Self { config, log, ingest, checks, clock, head, tasks }
+    }
+
+    /// Runs what may block on a thread for that. A panic there is a defect: it stops the server.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        self.tasks.blocking(name, work).await.map_err(|_| {
+            Refusal::new(
+                ErrorReason::Internal,
+                "the server has met a defect and stops; its log has the details",
+            )
+            .into()
+        })
+    }
+}
+
+/// Serves until the tasks drain, then until every connection has ended or `broken` is cancelled.
+///
+/// # Errors
+/// If it cannot serve at all.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    state: watch::Receiver<State>,
+    broken: CancellationToken,
+) -> anyhow::Result<()> {
+    let config = &shared.config;
+    let reporter = HealthReporter::new();
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
+    shared.tasks.spawn("health", report_health(reporter, state, shared.tasks.clone()));
+
+    macro_rules! limited {
+        ($server:expr) => {
+            $server
+                .accept_compressed(Zstd)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(config.message_bytes_max)
+        };
+    }
+    let tasks = shared.tasks.clone();
+    Server::builder()
+        // Of the whole of a unary call, but only of the opening of a stream.
+        .timeout(Duration::from_millis(config.unary_deadline_ms_max))
+        .initial_stream_window_size(config.stream_window_bytes)
+        .initial_connection_window_size(config.connection_window_bytes)
+        .max_concurrent_streams(config.connection_streams_max)
+        .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .add_service(ingest::IngestServer::new(shared.clone()))
+        .add_service(limited!(QueryServiceServer::new(query::Query::new(shared.clone()))))
+        .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers)))
+        .add_service(limited!(LogServiceServer::new(log::LogFacts { shared: shared.clone() })))
+        .add_service(limited!(AdminServiceServer::new(admin::Admin::new(shared.clone()))))
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .serve_with_incoming_shutdown(
+            connection::accept(listener, config.connections_max, broken),
+            async move { tasks.draining().await },
+        )
+        .await?;
+    Ok(())
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(downlink_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Tells who asks for health what the log can do, until the drain.
+async fn report_health(mut reporter: HealthReporter, mut state: watch::Receiver<State>, tasks: Tasks) {
+    loop {
+        let ingest = match &*state.borrow_and_update() {
+            // A full disk may have room again any moment; each append says how it is.
+            State::Serving | State::DiskFull(_) => ServingStatus::Serving,
+            State::ReadOnly(reason) => {
+                tracing::error!(reason, "the log is read-only until the server is restarted");
+                ServingStatus::NotServing
+            }
+        };
+        reporter.set_service_status(ingest_service_server::SERVICE_NAME, ingest).await;
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { break },
+            () = tasks.draining() => break,
+        }
+    }
+    tasks.draining().await;
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::NotServing).await;
+        // Who watches is told that, and then let go: a watch would keep its connection open for ever.
+        reporter.clear_service_status(service).await;
+    }
+}

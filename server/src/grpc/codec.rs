@@ -1,0 +1,273 @@
+//! Judges messages of events by their outline before they are decoded: two bytes on the wire can be an event of
+//! hundreds in memory, and 4 MiB of such would be half a gigabyte.
+
+use std::marker::PhantomData;
+
+use bytes::Buf as _;
+use downlink_proto::v1::{AppendRequest, AppendStreamRequest, ErrorReason};
+use prost::DecodeError;
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic_prost::{ProstCodec, ProstEncoder};
+
+use super::status::Refusal;
+
+/// Events smaller than this are not looked into: what they can become in memory is bounded by their number.
+const SMALL_EVENT_BYTES: usize = 4096;
+/// More attributes than this are refused with their whole message.
+const ATTRIBUTES_MAX: usize = 1024;
+/// The field of `Event` that holds its attributes.
+const ATTRIBUTES_FIELD: u32 = 9;
+
+/// What a batch may have at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchMax {
+    /// Events.
+    pub(crate) events: usize,
+    /// Bytes, encoded; a batch of one event may have more.
+    pub(crate) bytes: usize,
+}
+
+/// A message as it came, if it is one that is worth decoding.
+#[derive(Debug)]
+pub(crate) enum Received<T> {
+    /// It is.
+    Whole {
+        /// The message.
+        message: T,
+        /// How large its batch was, encoded.
+        batch_bytes: usize,
+    },
+    /// Its batch is too large, and has not been decoded.
+    TooLarge {
+        /// How many events it had.
+        events: usize,
+        /// The sequence of the batch, on a stream.
+        sequence: u64,
+        /// Why it is refused.
+        refusal: Refusal,
+    },
+}
+
+/// What can be said of a batch without decoding it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    events: usize,
+    bytes: usize,
+    sequence: u64,
+    attributes_most: usize,
+}
+
+/// A message with a batch of events in it.
+pub(crate) trait Outlined: Message + Default {
+    /// Its outline.
+    fn outline(message: &[u8]) -> Result<Outline, DecodeError>;
+}
+
+impl Outlined for AppendRequest {
+    fn outline(message: &[u8]) -> Result<Outline, DecodeError> {
+        let mut outline = Outline { bytes: message.len(), ..Outline::default() };
+        fields(message, |field, value| outline.event_in(1, field, value))?;
+        Ok(outline)
+    }
+}
+
+impl Outlined for AppendStreamRequest {
+    fn outline(message: &[u8]) -> Result<Outline, DecodeError> {
+        let mut outline = Outline::default();
+        fields(message, |field, value| match (field, value) {
+            (2, Field::Bytes(batch)) => {
+                outline.bytes += batch.len();
+                fields(batch, |field, value| match (field, value) {
+                    (1, Field::Number(sequence)) => {
+                        outline.sequence = sequence;
+                        Ok(())
+                    }
+                    (field, value) => outline.event_in(2, field, value),
+                })
+            }
+            _ => Ok(()),
+        })?;
+        Ok(outline)
+    }
+}
+
+impl Outline {
+    fn event_in(&mut self, events_field: u32, field: u32, value: Field<'_>) -> Result<(), DecodeError> {
+        let Field::Bytes(event) = value else { return Ok(()) };
+        if field != events_field {
+            return Ok(());
+        }
+        self.events += 1;
+        if event.len() > SMALL_EVENT_BYTES {
+            let mut attributes = 0;
+            fields(event, |field, _| {
+                attributes += usize::from(field == ATTRIBUTES_FIELD);
+                Ok(())
+            })?;
+            self.attributes_most = self.attributes_most.max(attributes);
+        }
+        Ok(())
+    }
+
+    /// Why a batch like this is refused, if it is.
+    fn refusal(&self, most: BatchMax) -> Option<Refusal> {
+        let (found, most, what) = if self.events > most.events {
+            (self.events, most.events, "events")
+        } else if self.bytes > most.bytes && self.events != 1 {
+            (self.bytes, most.bytes, "bytes")
+        } else if self.attributes_most > ATTRIBUTES_MAX {
+            (self.attributes_most, ATTRIBUTES_MAX, "attributes in one event")
+        } else {
+            return None;
+        };
+        let message = format!("the batch has {found} {what}, the most is {most}: send smaller ones");
+        Some(Refusal::new(ErrorReason::BatchTooLarge, message).with("found", found).with("most", most))
+    }
+}
+
+/// A field's value, as far as anybody here wants it.
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    Other,
+}
+
+/// Visits the fields of an encoded message.
+fn fields(
+    mut message: &[u8],
+    mut visit: impl FnMut(u32, Field<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    while message.has_remaining() {
+        let (field, wire_type) = decode_key(&mut message)?;
+        let value = match wire_type {
+            WireType::Varint => Field::Number(decode_varint(&mut message)?),
+            WireType::LengthDelimited => {
+                let length = usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX);
+                let Some((bytes, rest)) = message.split_at_checked(length) else {
+                    #[expect(deprecated, reason = "prost has no other way to make its error")]
+                    return Err(DecodeError::new("buffer underflow"));
+                };
+                message = rest;
+                Field::Bytes(bytes)
+            }
+            WireType::SixtyFourBit | WireType::ThirtyTwoBit | WireType::StartGroup | WireType::EndGroup => {
+                skip_field(wire_type, field, &mut message, DecodeContext::default())?;
+                Field::Other
+            }
+        };
+        visit(field, value)?;
+    }
+    Ok(())
+}
+
+/// Decodes `T` within bounds, encodes `U`.
+#[derive(Clone, Debug)]
+pub(crate) struct BoundedCodec<T, U> {
+    most: BatchMax,
+    types: PhantomData<(T, U)>,
+}
+
+impl<T, U> BoundedCodec<T, U> {
+    /// For batches of at most `most`.
+    pub(crate) const fn new(most: BatchMax) -> Self {
+        Self { most, types: PhantomData }
+    }
+}
+
+impl<T: Outlined + 'static, U: Message + 'static> Codec for BoundedCodec<T, U> {
+    type Encode = U;
+    type Decode = Received<T>;
+    type Encoder = ProstEncoder<U>;
+    type Decoder = BoundedDecoder<T>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<U, T>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        BoundedDecoder { most: self.most, types: PhantomData }
+    }
+}
+
+/// See [`BoundedCodec`].
+pub(crate) struct BoundedDecoder<T> {
+    most: BatchMax,
+    types: PhantomData<T>,
+}
+
+impl<T: Outlined> Decoder for BoundedDecoder<T> {
+    type Item = Received<T>;
+    type Error = Status;
+
+    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Received<T>>, Status> {
+        let encoded = source.chunk();
+        assert_eq!(encoded.len(), source.remaining(), "tonic gives a message in one piece");
+        let outline = T::outline(encoded).map_err(malformed)?;
+        if let Some(refusal) = outline.refusal(self.most) {
+            source.advance(source.remaining());
+            return Ok(Some(Received::TooLarge {
+                events: outline.events,
+                sequence: outline.sequence,
+                refusal,
+            }));
+        }
+        let message = T::decode(source).map_err(malformed)?;
+        Ok(Some(Received::Whole { message, batch_bytes: outline.bytes }))
+    }
+}
+
+/// As tonic says it of the other methods.
+fn malformed(error: DecodeError) -> Status {
+    Status::internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use downlink_proto::v1::append_stream_request::{self, Batch};
+    use downlink_proto::v1::{Event, Value, value::Kind};
+
+    use super::*;
+
+    const MOST: BatchMax = BatchMax { events: 3, bytes: 10_000 };
+
+    fn event(value_bytes: usize, attributes: usize) -> Event {
+        let value = Some(Value { kind: Some(Kind::BytesValue(vec![7; value_bytes])) });
+        let attributes = (0..attributes).map(|key| (key.to_string(), String::new())).collect();
+        Event { signal: "a".to_owned(), value, attributes, ..Event::default() }
+    }
+
+    fn judged(events: Vec<Event>) -> (usize, Option<String>) {
+        let unary =
+            AppendRequest { events: events.clone(), request_id: "x".to_owned(), ..AppendRequest::default() };
+        let unary = AppendRequest::outline(&unary.encode_to_vec()).unwrap();
+        let batch = Batch { sequence: 300, events, columns: None };
+        let message = Some(append_stream_request::Message::Batch(batch.clone()));
+        let stream = AppendStreamRequest::outline(&AppendStreamRequest { message }.encode_to_vec()).unwrap();
+        assert_eq!((stream.sequence, stream.bytes), (300, batch.encoded_len()));
+        assert_eq!(stream.events, unary.events);
+        let message = |outline: &Outline| outline.refusal(MOST).map(|refusal| refusal.into_problem().message);
+        assert_eq!(message(&unary).is_some(), message(&stream).is_some());
+        (unary.events, message(&unary))
+    }
+
+    #[test]
+    fn batches_are_judged_without_decoding_them() {
+        assert_eq!(judged(vec![event(10, 2); 3]), (3, None));
+        assert_eq!(judged(vec![event(90_000, 64)]), (1, None), "a single event may be large");
+        assert!(judged(vec![Event::default(); 4]).1.unwrap().contains("4 events, the most is 3"));
+        assert!(judged(vec![event(9_000, 0); 2]).1.unwrap().contains("bytes, the most is 10000"));
+        assert!(judged(vec![event(0, 2_000)]).1.unwrap().contains("2000 attributes"));
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        for bytes in
+            [&[0xff][..], &[0x0a, 0x05, 0x00], &[0x0b], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]]
+        {
+            assert!(AppendRequest::outline(bytes).is_err());
+        }
+    }
+}

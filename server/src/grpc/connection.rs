@@ -1,0 +1,123 @@
+//! Connections: a bounded number, without Nagle's delay, and closed for good when the drain has taken too long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// The connections that `listener` accepts, at most `connections_max` at once; more are closed at once, so that
+/// their callers know. All of them break when `broken` is cancelled.
+pub(crate) fn accept(
+    listener: TcpListener,
+    connections_max: usize,
+    broken: CancellationToken,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let permits = Arc::new(Semaphore::new(connections_max));
+    futures::stream::unfold(listener, move |listener| {
+        let (permits, broken) = (permits.clone(), broken.clone());
+        async move { Some((next(&listener, &permits, &broken).await, listener)) }
+    })
+}
+
+async fn next(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    broken: &CancellationToken,
+) -> io::Result<Connection> {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: what is open goes on, and may end soon.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            tracing::warn!(%peer, "closed a connection: there are `connections_max` already");
+            continue;
+        };
+        stream.set_nodelay(true)?;
+        return Ok(Connection {
+            stream,
+            broken: Box::pin(broken.clone().cancelled_owned()),
+            _permit: permit,
+        });
+    }
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    broken: Pin<Box<WaitForCancellationFutureOwned>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.broken.as_mut().poll(context) {
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped"))
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Reading is what every connection always waits for, so this is where it wakes up.
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,231 @@
+//! `IngestService`: judges, converts, hands to admission. Mounted by hand because of its codec.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use downlink_proto::v1::{
+    AppendRequest, AppendResponse, AppendStreamRequest, AppendStreamResponse, DefineSignalsRequest,
+    DefineSignalsResponse, ErrorReason, Rejection,
+};
+use downlink_storage::{Append, Appended, Identity, Offset};
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codec::{Codec, CompressionEncoding};
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::metadata::MetadataMap;
+use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+use uuid::Uuid;
+
+use super::Shared;
+use super::append_stream;
+use super::codec::{BatchMax, BoundedCodec, Received};
+use super::convert;
+use super::status::{Refusal, status};
+use crate::ingest::outcome;
+
+/// Takes events in.
+#[derive(Clone)]
+pub(crate) struct IngestServer {
+    shared: Arc<Shared>,
+    calls: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl IngestServer {
+    /// On what the services share.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let calls = Arc::new(Semaphore::new(shared.config.append_calls_max));
+        let streams = Arc::new(Semaphore::new(shared.config.append_streams_max));
+        Self { shared, calls, streams }
+    }
+
+    fn grpc<C: Codec>(&self, codec: C) -> Grpc<C> {
+        Grpc::new(codec)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(self.shared.config.message_bytes_max)
+    }
+
+    fn batch_max(&self) -> BatchMax {
+        BatchMax { events: self.shared.config.batch_events_max, bytes: self.shared.config.batch_bytes_max }
+    }
+
+    async fn unary(self, request: http::Request<Body>) -> http::Response<Body> {
+        // Before the message is read: this bounds what messages on their way in may take.
+        let Ok(_permit) = self.calls.clone().try_acquire_owned() else {
+            let refusal = Refusal::new(ErrorReason::Overloaded, "too many appends at once");
+            return Status::from(refusal).into_http();
+        };
+        let shared = self.shared.clone();
+        let codec = BoundedCodec::<AppendRequest, AppendResponse>::new(self.batch_max());
+        self.grpc(codec).unary(Call(|request| append(shared.clone(), request)), request).await
+    }
+
+    async fn stream(self, request: http::Request<Body>) -> http::Response<Body> {
+        let Ok(permit) = self.streams.clone().try_acquire_owned() else {
+            let refusal = Refusal::new(ErrorReason::Quota, "too many append streams at once");
+            return Status::from(refusal).into_http();
+        };
+        let shared = self.shared.clone();
+        let codec = BoundedCodec::<AppendStreamRequest, AppendStreamResponse>::new(self.batch_max());
+        let mut permit = Some(permit);
+        let call = Call(|request: Request<Streaming<Received<AppendStreamRequest>>>| {
+            let trace_context = trace_context(request.metadata());
+            let permit = permit.take();
+            let answers = append_stream::serve(shared.clone(), request.into_inner(), trace_context, permit);
+            async { Ok::<_, Status>(Response::new(answers)) }
+        });
+        self.grpc(codec).streaming(call, request).await
+    }
+
+    async fn define_signals(self, request: http::Request<Body>) -> http::Response<Body> {
+        let call = Call(|_: Request<DefineSignalsRequest>| async {
+            Err::<Response<DefineSignalsResponse>, Status>(Refusal::not_served_yet("DefineSignals").into())
+        });
+        self.grpc(ProstCodec::default()).unary(call, request).await
+    }
+}
+
+impl NamedService for IngestServer {
+    const NAME: &'static str = downlink_proto::v1::ingest_service_server::SERVICE_NAME;
+}
+
+impl Service<http::Request<Body>> for IngestServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move {
+            let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+            Ok(match method {
+                "Append" => server.unary(request).await,
+                "AppendStream" => server.stream(request).await,
+                "DefineSignals" => server.define_signals(request).await,
+                _ => Status::unimplemented("there is no such method").into_http(),
+            })
+        })
+    }
+}
+
+/// A function as a method of a service.
+struct Call<F>(F);
+
+impl<F, Answer, M, R> UnaryService<M> for Call<F>
+where
+    F: FnMut(Request<M>) -> Answer,
+    Answer: Future<Output = Result<Response<R>, Status>>,
+{
+    type Response = R;
+    type Future = Answer;
+
+    fn call(&mut self, request: Request<M>) -> Answer {
+        (self.0)(request)
+    }
+}
+
+impl<F, Answer, M, R> StreamingService<M> for Call<F>
+where
+    F: FnMut(Request<Streaming<M>>) -> Answer,
+    Answer: Future<Output = Result<Response<ReceiverStream<Result<R, Status>>>, Status>>,
+{
+    type Response = R;
+    type ResponseStream = ReceiverStream<Result<R, Status>>;
+    type Future = Answer;
+
+    fn call(&mut self, request: Request<Streaming<M>>) -> Answer {
+        (self.0)(request)
+    }
+}
+
+/// `Append`.
+async fn append(
+    shared: Arc<Shared>,
+    request: Request<Received<AppendRequest>>,
+) -> Result<Response<AppendResponse>, Status> {
+    let trace_context = trace_context(request.metadata());
+    let (message, batch_bytes) = match request.into_inner() {
+        Received::Whole { message, batch_bytes } => (message, batch_bytes),
+        Received::TooLarge { events, refusal, .. } => {
+            shared.ingest.count_rejected(events);
+            return Err(refusal.into());
+        }
+    };
+    let count = message.events.len();
+    let (identity, expected_head) =
+        terms(&message).inspect_err(|_| shared.ingest.count_rejected(count)).map_err(Status::from)?;
+    let permit = shared.ingest.admit_in_time(count, batch_bytes).await.map_err(|error| {
+        shared.ingest.count_rejected(count);
+        status(error)
+    })?;
+
+    let (events, bad) = shared.checks.events(message.events, &trace_context);
+    if !bad.is_empty() {
+        let refused = if message.allow_partial { bad.len() } else { count };
+        shared.ingest.count_rejected(refused);
+    }
+    if !message.allow_partial
+        && let Some(refusal) = Refusal::all(bad.iter().map(|(_, refusal)| refusal.clone()).collect())
+    {
+        return Err(refusal.into());
+    }
+    let appended = if events.is_empty() {
+        Appended { first: None, last: None, head: shared.log.head(), duplicate: false }
+    } else {
+        outcome(shared.ingest.append(Append { events, identity, expected_head }, permit))
+            .await
+            .map_err(status)?
+    };
+    Ok(Response::new(AppendResponse {
+        first_offset: appended.first.map_or(0, Offset::get),
+        last_offset: appended.last.map_or(0, Offset::get),
+        head_offset: appended.head.get(),
+        duplicate: appended.duplicate,
+        rejections: bad.into_iter().map(rejection).collect(),
+    }))
+}
+
+/// Under which terms a batch is to be appended.
+fn terms(message: &AppendRequest) -> Result<(Identity, Option<Offset>), Refusal> {
+    if message.columns.is_some() {
+        return Err(Refusal::not_served_yet("`columns`"));
+    }
+    let invalid = |field: &str, problem: &str| Refusal::field(ErrorReason::InvalidRequest, field, problem);
+    if message.events.is_empty() {
+        return Err(invalid("events", "must not be empty"));
+    }
+    let identity = if message.request_id.is_empty() {
+        Identity::Anonymous
+    } else {
+        let id = Uuid::try_parse(&message.request_id).map_err(|_| invalid("request_id", "must be a UUID"))?;
+        Identity::Request(id.into_bytes())
+    };
+    let expected_head = match message.expected_head {
+        None => None,
+        Some(head) => Some(Offset::new(head).ok_or_else(|| invalid("expected_head", "offsets begin at 1"))?),
+    };
+    Ok((identity, expected_head))
+}
+
+/// A refused event on the wire.
+pub(crate) fn rejection((index, refusal): (u32, Refusal)) -> Rejection {
+    Rejection { index, problem: Some(refusal.into_problem()) }
+}
+
+/// The call's own trace context; empty without one.
+fn trace_context(metadata: &MetadataMap) -> Vec<u8> {
+    metadata
+        .get("traceparent")
+        .and_then(|header| header.to_str().ok())
+        .and_then(convert::trace_context)
+        .unwrap_or_default()
+}

@@ -1,0 +1,64 @@
+//! `LogService`: facts about the log.
+
+use std::sync::Arc;
+
+use downlink_proto::v1::get_log_info_response::State as WireState;
+use downlink_proto::v1::log_service_server::LogService;
+use downlink_proto::v1::{GetLogInfoRequest, GetLogInfoResponse, IngestTotals};
+use downlink_storage::{Info, State};
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use super::convert::wire_time;
+use super::status::status;
+
+/// Tells about the log.
+pub(crate) struct LogFacts {
+    /// What the services share.
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl LogService for LogFacts {
+    async fn get_log_info(
+        &self,
+        _: Request<GetLogInfoRequest>,
+    ) -> Result<Response<GetLogInfoResponse>, Status> {
+        let log = self.shared.log.clone();
+        let info = self.shared.blocking("info", move || log.info()).await?.map_err(status)?;
+        Ok(Response::new(wire_info(&info)))
+    }
+}
+
+fn wire_info(info: &Info) -> GetLogInfoResponse {
+    let (state, state_reason) = match &info.state {
+        State::Serving => (WireState::Serving, String::new()),
+        State::DiskFull(reason) => (WireState::DiskFull, reason.clone()),
+        State::ReadOnly(reason) => (WireState::ReadOnly, reason.clone()),
+    };
+    GetLogInfoResponse {
+        log_id: info.id.to_string(),
+        oldest_offset: info.oldest.get(),
+        head_offset: info.head.get(),
+        // Readers see durable events only, and so does the head.
+        durable_offset: info.head.get(),
+        mirrored_offset: 0,
+        head_hash: Vec::new(),
+        bytes_on_disk: info.bytes_on_disk,
+        payload_bytes: info.payload_bytes,
+        oldest_time: info.oldest_time.map(wire_time),
+        newest_time: info.newest_time.map(wire_time),
+        totals: Some(IngestTotals {
+            received_events: info.totals.received,
+            appended_events: info.totals.appended,
+            duplicate_events: info.totals.duplicates,
+            rejected_events: info.totals.rejected,
+        }),
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        signals: info.signals,
+        segments: info.segments,
+        sealed_segments: info.sealed_segments,
+        state: state.into(),
+        state_reason,
+    }
+}

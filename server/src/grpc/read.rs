@@ -1,0 +1,258 @@
+//! `Read`, and what it shares with `Subscribe`: pieces of the log as messages.
+
+use std::sync::Arc;
+
+use downlink_proto::v1::read_response::{End, Frame};
+use downlink_proto::v1::{
+    self, ErrorReason, EventBatch, OnDamage, OnTruncated, ReadRequest, ReadResponse, gap,
+};
+use downlink_storage::{Error, EventRef, Offset, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::Shared;
+use super::convert::wire_event;
+use super::request::{Place, choice, filter, invalid, only_rows, place};
+use super::status::{Refusal, status};
+use crate::follow::Missing;
+use crate::query::filter::Filter;
+use crate::query::{Found, PieceMax, Scan, value_bytes};
+
+/// How many messages wait for a reader: one on its way out, one ready, one in the making.
+pub(crate) const MESSAGES_MAX: usize = 2;
+/// A piece of so many offsets is read where it stands if it is in memory.
+const INLINE_OFFSETS_MAX: u64 = 1_000;
+/// What an event makes on the wire beside its names and its value, about.
+const EVENT_BYTES: usize = 64;
+
+/// A piece of the log.
+pub(crate) struct Piece {
+    /// What it is.
+    pub(crate) found: Found,
+    /// Its events.
+    pub(crate) events: Vec<v1::Event>,
+    /// When the log took the last of them in.
+    pub(crate) ingest_time: Option<Timestamp>,
+}
+
+/// Gets piece after piece, off the runtime where that may take time.
+pub(crate) struct Pieces {
+    shared: Arc<Shared>,
+    scan: Option<Scan>,
+    on_truncated: OnTruncated,
+    on_damage: OnDamage,
+}
+
+impl Pieces {
+    /// Of what `filter` wants.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        filter: Filter,
+        on_truncated: OnTruncated,
+        on_damage: OnDamage,
+    ) -> Self {
+        let scan = Some(Scan::new(shared.log.clone(), filter));
+        Self { shared, scan, on_truncated, on_damage }
+    }
+
+    /// The next piece from `from`, not beyond `until`.
+    pub(crate) async fn next(
+        &mut self,
+        from: Offset,
+        until: Offset,
+        most: PieceMax,
+    ) -> Result<Piece, Status> {
+        let mut scan = self.scan.take().expect("given back after every piece");
+        let result = if until.since(from) <= INLINE_OFFSETS_MAX && scan.is_cached(from) {
+            let result = piece(&mut scan, from, until, most);
+            self.scan = Some(scan);
+            result
+        } else {
+            let reading = move || (piece(&mut scan, from, until, most), scan);
+            let (result, scan) = self.shared.blocking("read", reading).await?;
+            self.scan = Some(scan);
+            result
+        };
+        match result {
+            Ok(piece) => self.judge(piece),
+            Err(Error::Truncated { oldest, .. }) if oldest > from => self.truncated(from, oldest.min(until)),
+            Err(error) => Err(status(error)),
+        }
+    }
+
+    /// A gap that the reader does not want is an error.
+    fn judge(&self, piece: Piece) -> Result<Piece, Status> {
+        let Found::Gap { first, end, reason } = piece.found else { return Ok(piece) };
+        match reason {
+            Missing::Retention => self.truncated(first, end),
+            Missing::Damage if self.on_damage == OnDamage::Fail => {
+                let last = end.get() - 1;
+                let message = format!("events {first} to {last} are damaged on disk");
+                Err(Refusal::new(ErrorReason::BlockCorrupt, message)
+                    .with("first_offset", first)
+                    .with("last_offset", last)
+                    .into())
+            }
+            Missing::Damage => Ok(piece),
+        }
+    }
+
+    /// What to do about offsets that retention has removed.
+    pub(crate) fn truncated(&self, first: Offset, end: Offset) -> Result<Piece, Status> {
+        match self.on_truncated {
+            OnTruncated::Skip => {
+                let found = Found::Gap { first, end, reason: Missing::Retention };
+                Ok(Piece { found, events: Vec::new(), ingest_time: None })
+            }
+            OnTruncated::Unspecified | OnTruncated::Fail => {
+                Err(status(Error::Truncated { offset: first, oldest: self.shared.log.oldest() }))
+            }
+        }
+    }
+}
+
+fn piece(scan: &mut Scan, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Error> {
+    let expected = usize::try_from(until.since(from)).unwrap_or(usize::MAX).min(most.events);
+    let mut events = Vec::with_capacity(expected);
+    let mut ingest_time = None;
+    let found = scan.read(from, until, most, &mut |event| {
+        ingest_time = Some(event.ingest_time);
+        events.push(wire_event(event));
+        bytes_of(event)
+    })?;
+    Ok(Piece { found, events, ingest_time })
+}
+
+fn bytes_of(event: &EventRef<'_>) -> usize {
+    let attributes =
+        event.attributes.map_or(0, |all| all.iter().map(|(key, value)| key.len() + value.len() + 8).sum());
+    EVENT_BYTES
+        + event.signal.len()
+        + event.source.len()
+        + value_bytes(event.value)
+        + attributes
+        + event.trace_context.len()
+}
+
+/// A gap on the wire.
+pub(crate) fn wire_gap(first: Offset, end: Offset, reason: Missing) -> v1::Gap {
+    let reason = match reason {
+        Missing::Retention => gap::Reason::Retention,
+        Missing::Damage => gap::Reason::Corruption,
+    };
+    v1::Gap { first_offset: first.get(), last_offset: end.get() - 1, reason: reason.into() }
+}
+
+/// How many events a message may have, if the reader asks for `asked`.
+pub(crate) fn piece_max(shared: &Shared, asked: u32) -> PieceMax {
+    let config = &shared.config;
+    let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+    let events = if asked == 0 { config.read_batch_events } else { asked.min(config.read_batch_events_max) };
+    PieceMax { events, bytes: config.read_batch_bytes_max }
+}
+
+/// A replay, as asked for.
+struct Replay {
+    pieces: Pieces,
+    start: Offset,
+    end: Offset,
+    head: Offset,
+    events_max: u64,
+    most: PieceMax,
+}
+
+/// Begins a replay. `permit` is given back when it ends.
+pub(crate) fn serve(
+    shared: Arc<Shared>,
+    request: ReadRequest,
+    permit: OwnedSemaphorePermit,
+) -> Result<ReceiverStream<Result<ReadResponse, Status>>, Status> {
+    let replay = plan(&shared, request)?;
+    let (messages, stream) = mpsc::channel(MESSAGES_MAX);
+    let tasks = shared.tasks.clone();
+    tasks.spawn("read", async move {
+        if let Err(status) = replay.run(&shared, &messages).await {
+            let _ = messages.send(Err(status)).await;
+        }
+        drop(permit);
+    });
+    Ok(ReceiverStream::new(stream))
+}
+
+fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
+    if request.backwards {
+        return Err(Refusal::not_served_yet("`backwards`").into());
+    }
+    if request.pacing.is_some_and(|pacing| pacing.speed != 0.0) {
+        return Err(Refusal::not_served_yet("`pacing`").into());
+    }
+    only_rows(request.encoding)?;
+    let (oldest, head) = (shared.log.oldest(), shared.log.head());
+    let resolve = |place| match place {
+        Place::Offset(offset) if offset > head => Err(status(Error::BeyondHead { offset, head })),
+        Place::Offset(offset) => Ok(offset),
+        Place::Oldest => Ok(oldest),
+        Place::Head => Ok(head),
+    };
+    let start = resolve(place(request.start, "start")?.unwrap_or(Place::Oldest))?;
+    let end = resolve(place(request.end, "end")?.unwrap_or(Place::Head))?;
+    if end < start {
+        return Err(invalid("end", format!("{end} lies before the start, {start}")).into());
+    }
+    let filter = filter(request.filter, &shared.config)?;
+    let (on_truncated, on_damage) =
+        (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
+    let pieces = Pieces::new(shared.clone(), filter, on_truncated, on_damage);
+    if start < oldest {
+        pieces.truncated(start, oldest)?;
+    }
+    let events_max = if request.max_events == 0 { u64::MAX } else { request.max_events };
+    Ok(Replay { pieces, start, end, head, events_max, most: piece_max(shared, request.max_batch_events) })
+}
+
+impl Replay {
+    async fn run(
+        mut self,
+        shared: &Shared,
+        messages: &mpsc::Sender<Result<ReadResponse, Status>>,
+    ) -> Result<(), Status> {
+        let (mut next, mut delivered) = (self.start, 0);
+        while next < self.end && delivered < self.events_max {
+            if shared.tasks.is_draining() {
+                let refusal = Refusal::new(ErrorReason::Draining, "the server is about to stop");
+                return Err(refusal.with("next_offset", next).into());
+            }
+            let left = usize::try_from(self.events_max - delivered).unwrap_or(usize::MAX);
+            let most = PieceMax { events: self.most.events.min(left), ..self.most };
+            let piece = self.pieces.next(next, self.end, most).await?;
+            let frame = match piece.found {
+                Found::Events { matched, end } => {
+                    delivered += matched;
+                    next = end;
+                    (matched > 0).then_some(Frame::Events(EventBatch {
+                        events: piece.events,
+                        ..EventBatch::default()
+                    }))
+                }
+                Found::Gap { first, end, reason } => {
+                    next = end;
+                    Some(Frame::Gap(wire_gap(first, end, reason)))
+                }
+            };
+            if frame.is_some() && messages.send(Ok(ReadResponse { frame })).await.is_err() {
+                return Ok(());
+            }
+            if messages.is_closed() {
+                return Ok(());
+            }
+        }
+        let end = End {
+            next_offset: next.get(),
+            head_offset: self.head.get(),
+            scanned_events: next.since(self.start),
+        };
+        let _ = messages.send(Ok(ReadResponse { frame: Some(Frame::End(end)) })).await;
+        Ok(())
+    }
+}

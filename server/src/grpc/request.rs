@@ -1,0 +1,199 @@
+//! What requests have in common: positions, filters, choices, pages.
+
+use downlink_proto::v1::{self, ErrorReason, position::At};
+use downlink_storage::Offset;
+use prost::Message;
+
+use super::convert::{hex, quality_worst};
+use super::status::Refusal;
+use crate::config::Config;
+use crate::query::filter::{Filter, Names, Pattern};
+
+/// The longest pattern of a filter.
+const PATTERN_BYTES_MAX: usize = 1024;
+
+/// A place in the log that can be found without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// This very offset.
+    Offset(Offset),
+    /// The oldest event kept.
+    Oldest,
+    /// What comes next.
+    Head,
+}
+
+/// The place that `position` names; `None` where it is left to the method.
+pub(crate) fn place(position: Option<v1::Position>, field: &str) -> Result<Option<Place>, Refusal> {
+    let Some(at) = position.and_then(|position| position.at) else { return Ok(None) };
+    let not_yet = |kind: &str| Err(Refusal::not_served_yet(&format!("`{field}.{kind}`")));
+    match at {
+        At::Offset(offset) => match Offset::new(offset) {
+            Some(offset) => Ok(Some(Place::Offset(offset))),
+            None => Err(invalid(format!("{field}.offset"), "offsets begin at 1")),
+        },
+        At::Edge(edge) => Ok(match choice::<v1::Edge>(edge, &format!("{field}.edge"))? {
+            v1::Edge::Unspecified => None,
+            v1::Edge::Oldest => Some(Place::Oldest),
+            v1::Edge::Head => Some(Place::Head),
+        }),
+        At::EventTime(_) => not_yet("event_time"),
+        At::IngestTime(_) => not_yet("ingest_time"),
+        At::LastEvents(_) => not_yet("last_events"),
+        At::Ago(_) => not_yet("ago"),
+        At::Consumer(_) => not_yet("consumer"),
+    }
+}
+
+/// The value of an enumeration, if there is one of that number.
+pub(crate) fn choice<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Refusal> {
+    E::try_from(number).map_err(|_| invalid(field, format!("{number} is not one of its values")))
+}
+
+/// A field that makes no sense.
+pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Refusal {
+    Refusal::field(ErrorReason::InvalidRequest, field, problem)
+}
+
+/// The filter of a stream.
+pub(crate) fn filter(filter: Option<v1::Filter>, config: &Config) -> Result<Filter, Refusal> {
+    let filter = filter.unwrap_or_default();
+    let most = config.filter_patterns_max;
+    if filter.sources.len() > most {
+        let problem = format!("has {} entries, the most is {most}", filter.sources.len());
+        return Err(Refusal::field(ErrorReason::InvalidFilter, "filter.sources", problem));
+    }
+    let quality = quality_worst(filter.min_quality).ok_or_else(|| {
+        let problem = format!("{} is no quality", filter.min_quality);
+        Refusal::field(ErrorReason::InvalidFilter, "filter.min_quality", problem)
+    })?;
+    let names = names(&filter.signals, "filter.signals", most)?;
+    Ok(Filter::new(names, filter.sources.into_iter().collect(), quality))
+}
+
+/// The names that `patterns` describe.
+pub(crate) fn names(patterns: &[String], field: &str, most: usize) -> Result<Names, Refusal> {
+    let refused = |field: String, problem: String| Refusal::field(ErrorReason::InvalidFilter, field, problem);
+    if patterns.len() > most {
+        return Err(refused(field.to_owned(), format!("has {} entries, the most is {most}", patterns.len())));
+    }
+    let compile = |(index, text): (usize, &String)| {
+        let field = format!("{field}[{index}]");
+        if text.len() > PATTERN_BYTES_MAX {
+            return Err(refused(field, format!("has {} bytes, the most is {PATTERN_BYTES_MAX}", text.len())));
+        }
+        Pattern::new(text).ok_or_else(|| refused(field, "must not be empty".to_owned()))
+    };
+    Ok(Names::new(patterns.iter().enumerate().map(compile).collect::<Result<_, _>>()?))
+}
+
+/// Only rows are served.
+pub(crate) fn only_rows(encoding: i32) -> Result<(), Refusal> {
+    match choice::<v1::Encoding>(encoding, "encoding")? {
+        v1::Encoding::Unspecified | v1::Encoding::Rows => Ok(()),
+        v1::Encoding::Columns => Err(Refusal::not_served_yet("`encoding` COLUMNS")),
+    }
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Only names after this one.
+    pub(crate) after: Option<String>,
+    entries_max: usize,
+    bytes_max: usize,
+}
+
+impl Page {
+    /// The page that a request asks for.
+    pub(crate) fn new(page_size: i32, page_token: &str, config: &Config) -> Result<Self, Refusal> {
+        let size = usize::try_from(page_size).map_err(|_| invalid("page_size", "must not be negative"))?;
+        let size = if size == 0 { config.page_entries } else { size };
+        let after = match page_token {
+            "" => None,
+            token => {
+                let name = hex(token).and_then(|bytes| String::from_utf8(bytes).ok());
+                Some(name.ok_or_else(|| invalid("page_token", "must come from an answer of this method"))?)
+            }
+        };
+        Ok(Self { after, entries_max: size.min(config.page_entries_max), bytes_max: config.page_bytes_max })
+    }
+
+    /// Whether `name` is on this page or a later one.
+    pub(crate) fn reaches(&self, name: &str) -> bool {
+        self.after.as_deref().is_none_or(|after| name > after)
+    }
+
+    /// As many of `entries`, which are in the order of their names, as fit, and the token of the next page.
+    pub(crate) fn fill<M: Message>(&self, entries: impl Iterator<Item = (String, M)>) -> (Vec<M>, String) {
+        let (mut page, mut bytes, mut last) = (Vec::new(), 0, String::new());
+        for (name, entry) in entries {
+            let size = entry.encoded_len();
+            if page.len() == self.entries_max || (!page.is_empty() && bytes + size > self.bytes_max) {
+                let token = last.bytes().map(|byte| format!("{byte:02x}")).collect();
+                return (page, token);
+            }
+            bytes += size;
+            last = name;
+            page.push(entry);
+        }
+        (page, String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_cover_a_list_once() {
+        let config = Config::standard();
+        let list: Vec<(String, v1::Signal)> = (0..25)
+            .map(|number| {
+                (
+                    format!("é{number:02}"),
+                    v1::Signal { name: format!("é{number:02}"), ..v1::Signal::default() },
+                )
+            })
+            .collect();
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = Page::new(10, &token, &config).unwrap();
+            let (entries, next) = page.fill(list.iter().filter(|(name, _)| page.reaches(name)).cloned());
+            assert!(entries.len() <= 10);
+            seen.extend(entries);
+            token = next;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, list.into_iter().map(|(_, signal)| signal).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_page_has_a_bound_in_bytes_but_always_an_entry() {
+        let config = Config { page_bytes_max: 10, ..Config::standard() };
+        let signal = |name: &str| {
+            (name.to_owned(), v1::Signal { description: "x".repeat(99), ..v1::Signal::default() })
+        };
+        let (entries, token) =
+            Page::new(0, "", &config).unwrap().fill([signal("a"), signal("b")].into_iter());
+        assert_eq!((entries.len(), token.as_str()), (1, "61"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let config = Config::standard();
+        assert!(Page::new(-1, "", &config).is_err());
+        assert!(Page::new(0, "xyz", &config).is_err() && Page::new(0, "ff", &config).is_err());
+        assert!(
+            names(&[String::new()], "f", 9).is_err()
+                && names(&["a".to_owned(), "b".to_owned()], "f", 1).is_err()
+        );
+        assert!(place(Some(v1::Position { at: Some(At::Offset(0)) }), "start").is_err());
+        assert!(place(Some(v1::Position { at: Some(At::LastEvents(1)) }), "start").is_err());
+        assert!(place(Some(v1::Position { at: Some(At::Edge(7)) }), "start").is_err());
+        assert_eq!(place(Some(v1::Position { at: None }), "start").unwrap(), None);
+        assert!(only_rows(2).is_err() && only_rows(1).is_ok());
+    }
+}

@@ -1,0 +1,235 @@
+//! Which events a reader wants.
+
+use std::collections::HashSet;
+
+use downlink_storage::{EventRef, Quality, SignalId};
+
+/// A name or a glob: `*` stands for any run of characters without "/", `**` for any run, `?` for one character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
+    tokens: Vec<Token>,
+    is_exact: bool,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Character(char),
+    One,
+    Run,
+    RunWithoutSlash,
+}
+
+impl Pattern {
+    /// The pattern that `text` describes; `None` if it is empty.
+    #[must_use]
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return None;
+        }
+        let mut tokens = Vec::with_capacity(text.len());
+        for character in text.chars() {
+            match (character, tokens.last()) {
+                ('*', Some(Token::RunWithoutSlash)) => {
+                    tokens.pop();
+                    tokens.push(Token::Run);
+                }
+                // More stars mean no more than two.
+                ('*', Some(Token::Run)) => {}
+                ('*', _) => tokens.push(Token::RunWithoutSlash),
+                ('?', _) => tokens.push(Token::One),
+                (other, _) => tokens.push(Token::Character(other)),
+            }
+        }
+        let is_exact = tokens.iter().all(|token| matches!(token, Token::Character(_)));
+        Some(Self { tokens, is_exact, text: text.to_owned() })
+    }
+
+    /// Whether `name` matches. Names that begin with "_" match only patterns that begin with "_".
+    #[must_use]
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        if self.is_exact {
+            return self.text == name;
+        }
+        if name.starts_with('_') && !self.text.starts_with('_') {
+            return false;
+        }
+        self.matches_glob(name)
+    }
+
+    /// In time linear in pattern times name: the set of pattern positions that the text so far can have reached.
+    fn matches_glob(&self, name: &str) -> bool {
+        let count = self.tokens.len();
+        let mut reached = vec![false; count + 1];
+        let mut next = vec![false; count + 1];
+        reached[0] = true;
+        self.skip_empty_runs(&mut reached);
+        for character in name.chars() {
+            next.fill(false);
+            for (position, token) in self.tokens.iter().enumerate().filter(|&(position, _)| reached[position])
+            {
+                match token {
+                    Token::Character(expected) => next[position + 1] |= *expected == character,
+                    Token::One => next[position + 1] = true,
+                    Token::Run => next[position] = true,
+                    Token::RunWithoutSlash => next[position] |= character != '/',
+                }
+            }
+            self.skip_empty_runs(&mut next);
+            std::mem::swap(&mut reached, &mut next);
+        }
+        reached[count]
+    }
+
+    fn skip_empty_runs(&self, reached: &mut [bool]) {
+        for (position, token) in self.tokens.iter().enumerate() {
+            if reached[position] && matches!(token, Token::Run | Token::RunWithoutSlash) {
+                reached[position + 1] = true;
+            }
+        }
+    }
+}
+
+/// Names wanted: any of some patterns, or, without patterns, all that are not the system's own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    exact: HashSet<String>,
+    globs: Vec<Pattern>,
+}
+
+impl Names {
+    /// Any of `patterns`.
+    #[must_use]
+    pub(crate) fn new(patterns: Vec<Pattern>) -> Self {
+        let (exact, globs): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| pattern.is_exact);
+        Self { exact: exact.into_iter().map(|pattern| pattern.text).collect(), globs }
+    }
+
+    /// Whether every name that is not the system's own is wanted.
+    #[must_use]
+    pub(crate) fn is_everything(&self) -> bool {
+        self.exact.is_empty() && self.globs.is_empty()
+    }
+
+    /// The names, if no globs are among them.
+    #[must_use]
+    pub(crate) fn only_exact(&self) -> Option<&HashSet<String>> {
+        (self.globs.is_empty() && !self.exact.is_empty()).then_some(&self.exact)
+    }
+
+    /// The exact names among the patterns.
+    #[must_use]
+    pub(crate) const fn exact(&self) -> &HashSet<String> {
+        &self.exact
+    }
+
+    /// Whether `name` is wanted.
+    #[must_use]
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        if self.is_everything() {
+            return !name.starts_with('_');
+        }
+        self.exact.contains(name) || self.globs.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+/// Which events a reader wants: AND between the fields, OR inside a field.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    /// On which signals.
+    pub(crate) names: Names,
+    /// From which sources; empty: from any.
+    pub(crate) sources: HashSet<String>,
+    /// The worst quality wanted.
+    pub(crate) quality_worst: Quality,
+    /// What is known already about signals, by number: a name is compared once.
+    known: Vec<Option<bool>>,
+}
+
+impl Filter {
+    /// Of signals with these names, from these sources, of this quality or better.
+    #[must_use]
+    pub(crate) const fn new(names: Names, sources: HashSet<String>, quality_worst: Quality) -> Self {
+        Self { names, sources, quality_worst, known: Vec::new() }
+    }
+
+    /// Whether `event` is wanted.
+    pub(crate) fn wants(&mut self, event: &EventRef<'_>) -> bool {
+        event.quality <= self.quality_worst
+            && (self.sources.is_empty() || self.sources.contains(&**event.source))
+            && self.wants_signal(event.signal_id, event.signal)
+    }
+
+    fn wants_signal(&mut self, id: SignalId, name: &str) -> bool {
+        let index = id.0 as usize;
+        if self.known.len() <= index {
+            self.known.resize(index + 1, None);
+        }
+        *self.known[index].get_or_insert_with(|| self.names.wants(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::new(pattern).unwrap().matches(name)
+    }
+
+    #[test]
+    fn globs_mean_what_the_api_says() {
+        let yes = [
+            ("iss/*", "iss/a"),
+            ("**", "iss/a"),
+            ("i??/a", "iss/a"),
+            ("a*b*c", "axxbc"),
+            ("*", ""),
+            ("a/**/z", "a/b/c/z"),
+        ];
+        let no = [
+            ("iss/*", "iss/a/b"),
+            ("*", "iss/a"),
+            ("?", ""),
+            ("iss/a", "iss/ab"),
+            ("**", "_signal/x"),
+            ("?signal", "_signal"),
+        ];
+        assert!(yes.iter().all(|(pattern, name)| matches(pattern, name)));
+        assert!(no.iter().all(|(pattern, name)| !matches(pattern, name)));
+        assert!(matches("_signal/*", "_signal/x") && matches("_**", "_signal/x") && matches("**é?", "aéö"));
+        assert_eq!(Pattern::new(""), None);
+    }
+
+    #[test]
+    fn a_hostile_glob_takes_no_time() {
+        assert!(!matches(&"*a".repeat(120), &"a".repeat(119)));
+        assert!(!matches(&format!("{}b", "**a".repeat(80)), &"a".repeat(255)));
+    }
+
+    /// The definition, spelled out.
+    fn naive(pattern: &[char], name: &[char]) -> bool {
+        match pattern {
+            [] => name.is_empty(),
+            ['*', '*', rest @ ..] => {
+                let rest: Vec<char> = rest.iter().copied().skip_while(|&star| star == '*').collect();
+                (0..=name.len()).any(|taken| naive(&rest, &name[taken..]))
+            }
+            ['*', rest @ ..] => (0..=name.len())
+                .take_while(|&taken| !name[..taken].contains(&'/'))
+                .any(|taken| naive(rest, &name[taken..])),
+            ['?', rest @ ..] => !name.is_empty() && naive(rest, &name[1..]),
+            [first, rest @ ..] => name.first() == Some(first) && naive(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn globs_agree_with_their_definition(pattern in "[ab/*?]{1,8}", name in "[ab/]{0,8}") {
+            let (letters, name_letters): (Vec<_>, Vec<_>) = (pattern.chars().collect(), name.chars().collect());
+            prop_assert_eq!(matches(&pattern, &name), naive(&letters, &name_letters));
+        }
+    }
+}
