@@ -1,1 +1,54 @@
-//! s
+//! The client library of Downlink, a telemetry log over gRPC.
+//!
+//! [`Client`] is a connection: a typed method for each call. [`Appender`] takes a stream of events in, in
+//! batches, and sends each exactly once, whatever happens to the connection or the server meanwhile.
+//! [`Subscription`] follows the log and resumes by itself. [`Error::is_retryable`] says what a retry can mend.
+//!
+//! ```no_run
+//! use downlink_client::{AppenderOptions, Client, Frame, event, v1};
+//! use futures::StreamExt;
+//!
+//! # async fn example() -> Result<(), downlink_client::Error> {
+//! let client = Client::connect("http://127.0.0.1:50051").await?;
+//!
+//! // Many events: batched, pipelined, and never twice in the log.
+//! let mut appender = client.appender(AppenderOptions::new("weather-station/7")).await?;
+//! for celsius in [21.5, 21.6] {
+//!     appender.append(&event("station/7/temperature", celsius)).await?;
+//! }
+//! let totals = appender.finish().await?;
+//! println!("{} events are on disk", totals.durable_events);
+//!
+//! // What comes from now on.
+//! let mut subscription = client.subscribe(v1::SubscribeRequest::default()).await?;
+//! while let Some(delivery) = subscription.next().await {
+//!     if let Frame::Events(batch) = delivery?.frame {
+//!         println!("{} events", batch.events.len());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod append;
+mod client;
+mod error;
+mod event;
+pub mod iss;
+mod retry;
+mod subscribe;
+#[cfg(test)]
+mod testing;
+pub mod time;
+
+pub use append::{Appender, AppenderOptions};
+pub use client::{Client, ClientOptions, Replay};
+pub use downlink_proto::v1;
+pub use error::{Error, ErrorKind, FieldViolation, Refusal};
+pub use event::{IntoValue, event};
+pub use prost_types::Timestamp;
+pub use retry::Backoff;
+pub use subscribe::{Delivery, Frame, Subscription};
+
+/// What this crate's calls return.
+pub type Result<T> = std::result::Result<T, Error>;

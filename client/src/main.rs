@@ -1,2 +1,37 @@
-//! x
-fn main(){}
+//! The `downlink` command: a telemetry log at a prompt and in a pipe.
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = command::Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&error.into()),
+    };
+    let result = runtime.block_on(command::run(arguments));
+    // Whatever still waits for a read of standard input or a file waits in vain.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the pipe has had enough: that is not a failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
+/// One line, for people: what was wrong, and what to do.
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("downlink: {}", format!("{error:#}").replace('\n', "; "));
+    ExitCode::FAILURE
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+        None => false,
+    })
+}

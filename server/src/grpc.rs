@@ -71,18 +71,24 @@ pub(crate) struct Shared {
 impl Shared {
     /// What the services need to serve `log`.
     pub(crate) fn new(config: Config, log: Log, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
-        let (head_now, head) = watch::channel(log.head());
-        log.on_commit(move |head| {
-            // Commits are told in order, but the first may have come before the listener was there.
-            head_now.send_if_modified(|known| {
-                let is_news = head > *known;
-                *known = head.max(*known);
-                is_news
-            });
-        });
+        let (news, head) = watch::channel(log.head());
+        let news = Arc::new(news);
+        let listener = news.clone();
+        log.on_commit(move |head| rise(&listener, head));
+        // What was committed before the listener was there.
+        rise(&news, log.head());
         let ingest = Ingest::new(log.clone(), &config);
         let checks = convert::Checks::new(&config, clock.clone());
         Self { config, log, ingest, checks, clock, head, tasks }
+    }
+
+    /// Runs the work of a unary call on a thread for what may block, for as long as such a call may take.
+    pub(crate) async fn unary<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        self.in_time(self.blocking(name, work)).await?
     }
 
     /// Runs what may block on a thread for that. A panic there is a defect: it stops the server.
@@ -99,6 +105,22 @@ impl Shared {
             .into()
         })
     }
+
+    /// Waits no longer than a unary call may take.
+    pub(crate) async fn in_time<T>(&self, call: impl Future<Output = T>) -> Result<T, Status> {
+        let most = Duration::from_millis(self.config.unary_deadline_ms_max);
+        let late = || Status::deadline_exceeded(format!("the call took longer than {} ms", most.as_millis()));
+        tokio::time::timeout(most, call).await.map_err(|_| late())
+    }
+}
+
+/// Tells those who watch the head, unless they know already.
+fn rise(news: &watch::Sender<Offset>, head: Offset) {
+    news.send_if_modified(|known| {
+        let is_news = head > *known;
+        *known = head.max(*known);
+        is_news
+    });
 }
 
 /// Serves until the tasks drain, then until every connection has ended or `broken` is cancelled.
@@ -108,7 +130,6 @@ impl Shared {
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     listener: TcpListener,
-    state: watch::Receiver<State>,
     broken: CancellationToken,
 ) -> anyhow::Result<()> {
     let config = &shared.config;
@@ -117,7 +138,7 @@ pub(crate) async fn serve(
         reporter.set_service_status(service, ServingStatus::Serving).await;
     }
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    shared.tasks.spawn("health", report_health(reporter, state, shared.tasks.clone()));
+    shared.tasks.spawn("health", report_health(reporter, shared.log.clone(), shared.tasks.clone()));
 
     macro_rules! limited {
         ($server:expr) => {
@@ -129,8 +150,9 @@ pub(crate) async fn serve(
     }
     let tasks = shared.tasks.clone();
     Server::builder()
-        // Of the whole of a unary call, but only of the opening of a stream.
-        .timeout(Duration::from_millis(config.unary_deadline_ms_max))
+        // For requests that take for ever to arrive: of a unary call it bounds the whole, of a stream only the
+        // opening. What takes long in here ends a second earlier, with a better status than this has.
+        .timeout(Duration::from_millis(config.unary_deadline_ms_max) + Duration::from_secs(1))
         .initial_stream_window_size(config.stream_window_bytes)
         .initial_connection_window_size(config.connection_window_bytes)
         .max_concurrent_streams(config.connection_streams_max)
@@ -157,12 +179,19 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(downlink_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that the details of errors can be read at a prompt.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Tells who asks for health what the log can do, until the drain.
-async fn report_health(mut reporter: HealthReporter, mut state: watch::Receiver<State>, tasks: Tasks) {
+async fn report_health(mut reporter: HealthReporter, log: Log, tasks: Tasks) {
+    let (news, mut changes) = watch::channel(());
+    log.on_state(move |_| {
+        news.send_replace(());
+    });
     loop {
-        let ingest = match &*state.borrow_and_update() {
+        changes.mark_unchanged();
+        let ingest = match log.state() {
             // A full disk may have room again any moment; each append says how it is.
             State::Serving | State::DiskFull(_) => ServingStatus::Serving,
             State::ReadOnly(reason) => {
@@ -172,7 +201,7 @@ async fn report_health(mut reporter: HealthReporter, mut state: watch::Receiver<
         };
         reporter.set_service_status(ingest_service_server::SERVICE_NAME, ingest).await;
         tokio::select! {
-            changed = state.changed() => if changed.is_err() { break },
+            changed = changes.changed() => if changed.is_err() { break },
             () = tasks.draining() => break,
         }
     }

@@ -26,7 +26,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use downlink_storage::{Clock, Log, SystemClock};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -79,16 +78,8 @@ impl Server {
             format!("cannot use the data directory {} (choose one with --data-dir)", dir.display())
         })?;
         let options = config.log_options();
-        let started = Instant::now();
         let opening = tokio::task::spawn_blocking(move || Log::open_dir(&dir, options));
         let log = opening.await.context("opening the log has panicked")??;
-        tracing::info!(
-            log = %log.id(),
-            oldest = %log.oldest(),
-            head = %log.head(),
-            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "the log is open"
-        );
         Self::with_log(config, log, Arc::new(SystemClock), listener)
     }
 
@@ -120,16 +111,10 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let drain_max = Duration::from_millis(self.config.drain_ms_max);
         let tasks = Tasks::default();
-        let (state_now, state) = watch::channel(self.log.state());
-        self.log.on_state(move |state| {
-            state_now.send_replace(state);
-        });
         let log = self.log.clone();
         let shared = Arc::new(Shared::new(self.config, self.log, self.clock, tasks.clone()));
         let broken = CancellationToken::new();
-        let serving = tokio::spawn(grpc::serve(shared, self.listener, state, broken.clone()));
-
-        let mut serving = serving;
+        let mut serving = tokio::spawn(grpc::serve(shared, self.listener, broken.clone()));
         let early = tokio::select! {
             () = shutdown => None,
             () = tasks.failed() => None,
@@ -177,3 +162,6 @@ async fn drain_connections(
     let _ = timeout(BREAKING, tasks.ended()).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

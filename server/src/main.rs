@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -101,9 +102,13 @@ fn run(config: Config, strangers: &[String]) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let stop = shutdown::signals().context("cannot listen for signals")?;
+    let mut stop = pin!(shutdown::signals().context("cannot listen for signals")?);
     let listener = bind(&config).await?;
-    let server = Server::open(config, listener).await?;
+    let server = tokio::select! {
+        opened = Server::open(config, listener) => opened?,
+        // The log bears to be left at any moment, also while it recovers.
+        () = &mut stop => return Ok(()),
+    };
     // Scripts wait for this very line.
     println!("downlink-server listening on {}", server.address());
     server.serve(stop).await
@@ -112,11 +117,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     TcpListener::bind(config.listen).await.map_err(|error| {
         let address = config.listen;
-        let advice = if error.kind() == ErrorKind::AddrInUse {
-            "another process uses the port: stop it, or choose another with --listen"
+        if error.kind() == ErrorKind::AddrInUse {
+            anyhow::anyhow!("cannot listen on {address}: another process uses it; stop that, or use --listen")
         } else {
-            "choose another address with --listen"
-        };
-        anyhow::anyhow!("cannot listen on {address}: {error}; {advice}")
+            anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with --listen")
+        }
     })
 }

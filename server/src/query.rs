@@ -2,7 +2,6 @@
 
 pub(crate) mod filter;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use downlink_storage::{Block, Chunk, Error, EventRef, Log, Offset, SignalId, ValueRef};
@@ -40,6 +39,41 @@ pub(crate) enum Found {
     },
 }
 
+/// How far a read may go for what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Memory only: it never blocks.
+    Memory,
+    /// The disk as well.
+    Disk,
+}
+
+/// Rows looked at for one piece, wanted or not: what is searched in vain must not take for ever.
+const ROWS_MAX: usize = 100_000;
+
+/// A piece in the making.
+struct Filling {
+    next: Offset,
+    matched: usize,
+    bytes: usize,
+    rows: usize,
+    is_full: bool,
+}
+
+/// What there is at some offset.
+enum Next {
+    Block(Arc<Block>),
+    /// Nothing that is wanted, up to here.
+    Nothing {
+        end: Offset,
+    },
+    Gap {
+        first: Offset,
+        end: Offset,
+    },
+    OutOfReach,
+}
+
 /// One reader's way through the log.
 pub(crate) struct Scan {
     log: Log,
@@ -61,94 +95,109 @@ impl Scan {
         Self { log, filter, block: None, narrowed: None }
     }
 
-    /// Whether what comes at `from` is in memory, so that [`Self::read`] will not block.
+    /// Whether what comes at `from` is in memory, so that a read within memory finds something.
     pub(crate) fn is_cached(&mut self, from: Offset) -> bool {
-        if self.block_at(from).is_none() {
+        if self.held(from).is_none() {
             self.block = self.log.read_cached(from);
         }
-        self.block_at(from).is_some()
+        self.held(from).is_some()
     }
 
-    /// Reads on from `from`, not beyond `until` and for at most `most`, giving each event that is wanted to `visit`; blocks on the disk
-    /// unless [`Self::is_cached`]. `visit` says about how many bytes the event makes.
+    /// Reads on from `from`, not beyond `until` and for at most `most`, giving each event that is wanted to
+    /// `visit`, which says about how many bytes it makes. Blocks on the disk, if that is within reach.
     ///
     /// # Errors
     /// The log's.
     pub(crate) fn read(
         &mut self,
-        from: Offset,
-        until: Offset,
+        (from, until): (Offset, Offset),
         most: PieceMax,
+        reach: Reach,
         visit: &mut dyn FnMut(&EventRef<'_>) -> usize,
     ) -> Result<Found, Error> {
         assert!(from < until, "nothing to read from {from} to {until}");
-        let mut until = until;
-        if !self.is_cached(from) {
-            self.narrow(from);
-            // Beyond that head the signals looked for may not be all.
-            until = self.narrowed.as_ref().map_or(until, |narrowed| until.min(narrowed.head));
-            match self.fetch(from, until)? {
-                ControlFlow::Continue(()) => {}
-                ControlFlow::Break(found) => return Ok(found),
+        let mut piece = Filling { next: from, matched: 0, bytes: 0, rows: 0, is_full: false };
+        while piece.next < until && !piece.is_full {
+            let next = match self.fetch(piece.next, until, reach) {
+                Ok(next) => next,
+                // It will come again, when there is nothing before it.
+                Err(_) if piece.next > from => break,
+                Err(error) => return Err(error),
+            };
+            match next {
+                Next::Block(block) => self.collect(&block, &mut piece, until, most, visit),
+                Next::Nothing { end } => piece.next = end,
+                Next::Gap { first, end } if piece.next == from => {
+                    return Ok(Found::Gap { first, end, reason: Missing::Damage });
+                }
+                Next::Gap { .. } | Next::OutOfReach => break,
             }
         }
-        let Some(block) = self.block.clone() else { return Ok(Found::Events { matched: 0, end: until }) };
-        // What lies before the block has nothing that is wanted.
-        let from = from.max(block.first_offset());
-        if from >= until {
-            return Ok(Found::Events { matched: 0, end: until });
-        }
-        Ok(self.collect(&block, from, until, most, visit))
+        assert!(piece.next > from, "reading does not get beyond {from}");
+        Ok(Found::Events { matched: piece.matched as u64, end: piece.next })
     }
 
     /// Gives what is wanted of `block` to `visit` until the piece is full.
     fn collect(
         &mut self,
         block: &Block,
-        from: Offset,
+        piece: &mut Filling,
         until: Offset,
         most: PieceMax,
         visit: &mut dyn FnMut(&EventRef<'_>) -> usize,
-    ) -> Found {
+    ) {
+        // What lies before the block has nothing that is wanted.
+        let first = piece.next.max(block.first_offset()).min(until);
         let row = |offset: Offset| usize::try_from(offset.since(block.first_offset())).unwrap_or(usize::MAX);
-        let last = row(until.min(block.end_offset()));
-        let (mut next, mut events, mut bytes) = (row(from), 0, 0);
-        while next < last && events < most.events && bytes < most.bytes {
+        let (mut next, last) = (row(first), row(until.min(block.end_offset())));
+        while next < last && !piece.is_full {
             let event = block.event(next);
             if self.filter.wants(&event) {
                 // A large event does not join others.
-                if events > 0 && bytes + value_bytes(event.value) > most.bytes {
+                if piece.matched > 0 && piece.bytes + value_bytes(event.value) > most.bytes {
+                    piece.is_full = true;
                     break;
                 }
-                bytes += visit(&event);
-                events += 1;
+                piece.bytes += visit(&event);
+                piece.matched += 1;
             }
             next += 1;
+            piece.rows += 1;
+            piece.is_full =
+                piece.matched == most.events || piece.bytes >= most.bytes || piece.rows == ROWS_MAX;
         }
-        let end = block.first_offset().plus(next as u64);
-        Found::Events { matched: events as u64, end }
+        piece.next =
+            if first < block.first_offset() { first } else { block.first_offset().plus(next as u64) };
     }
 
-    fn block_at(&self, offset: Offset) -> Option<&Arc<Block>> {
+    fn held(&self, offset: Offset) -> Option<&Arc<Block>> {
         self.block.as_ref().filter(|block| (block.first_offset()..block.end_offset()).contains(&offset))
     }
 
-    /// Gets the next block from disk, or says what there is instead.
-    fn fetch(&mut self, from: Offset, until: Offset) -> Result<ControlFlow<Found>, Error> {
+    /// What there is at `from`.
+    fn fetch(&mut self, from: Offset, until: Offset, reach: Reach) -> Result<Next, Error> {
+        if self.is_cached(from)
+            && let Some(block) = &self.block
+        {
+            return Ok(Next::Block(block.clone()));
+        }
+        if reach == Reach::Memory {
+            return Ok(Next::OutOfReach);
+        }
+        self.narrow(from);
+        // Beyond that head the signals looked for may not be all.
+        let until = self.narrowed.as_ref().map_or(until, |narrowed| until.min(narrowed.head));
         let signals = self.narrowed.as_ref().map(|narrowed| narrowed.signals.as_slice());
-        let nothing = |end: Offset| ControlFlow::Break(Found::Events { matched: 0, end: end.min(until) });
         Ok(match self.log.read(from, signals)? {
+            Chunk::Block(block) if block.first_offset() >= until => Next::Nothing { end: until },
             Chunk::Block(block) => {
-                self.block = Some(block);
-                ControlFlow::Continue(())
+                self.block = Some(block.clone());
+                Next::Block(block)
             }
-            Chunk::Gap { first, .. } if first >= until => nothing(until),
-            Chunk::Gap { first, end } => {
-                let (first, end) = (first.max(from), end.min(until));
-                ControlFlow::Break(Found::Gap { first, end, reason: Missing::Damage })
-            }
-            Chunk::Skipped { end } => nothing(end),
-            Chunk::Head => nothing(from),
+            Chunk::Gap { first, .. } if first >= until => Next::Nothing { end: until },
+            Chunk::Gap { first, end } => Next::Gap { first: first.max(from), end: end.min(until) },
+            Chunk::Skipped { end } => Next::Nothing { end: end.min(until) },
+            Chunk::Head => Next::OutOfReach,
         })
     }
 

@@ -1,24 +1,22 @@
 //! The one writer: gathers what arrived while the last sync ran, makes one block of it, syncs, publishes, answers.
 
-use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 
-use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord};
+use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord, Tally};
+use crate::done::Done;
 use crate::error::Error;
-use crate::event::{Clock, Event, Offset, SignalId, Timestamp};
+use crate::event::{Clock, Offset, Timestamp};
+use crate::interner::Interner;
 use crate::keys::Form;
 use crate::log::{Append, Appended, Identity, Options};
 use crate::lookup::{self, Lookup};
 use crate::producer::{Opened, Producers, Span, Verdict};
 use crate::seal::Sealer;
 use crate::segment::{Header, Segment};
-use crate::shared::{Shared, State};
+use crate::shared::{Books, Shared, State};
 use crate::snapshot;
-
-/// Called once, with what became of a request.
-pub(crate) type Done<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// What the writer is asked to do, in order.
 pub(crate) enum Command {
@@ -32,11 +30,14 @@ pub(crate) enum Command {
 
 impl Command {
     /// Answers that it will not be done; `false` if it was the last command of all.
-    pub(crate) fn refuse(self, error: &Error) -> bool {
+    pub(crate) fn refuse(self, error: &Error, books: &Books) -> bool {
         match self {
-            Self::Append(_, done) => done(Err(error.clone())),
-            Self::OpenProducer(_, _, done) => done(Err(error.clone())),
-            Self::Roll(done) => done(Err(error.clone())),
+            Self::Append(append, done) => {
+                books.count_rejected(append.events.len() as u64);
+                done.give(Err(error.clone()));
+            }
+            Self::OpenProducer(_, _, done) => done.give(Err(error.clone())),
+            Self::Roll(done) => done.give(Err(error.clone())),
             Self::Close => return false,
         }
         true
@@ -56,14 +57,8 @@ pub(crate) struct Writer {
     pub(crate) sealer: Sealer,
     pub(crate) lookups: SyncSender<Lookup>,
     pub(crate) events_since_snapshot: u64,
-}
-
-/// The numbers of the signals' names.
-#[derive(Default)]
-pub(crate) struct Interner {
-    by_name: HashMap<Arc<str>, SignalId>,
-    /// By number; `None` where a number belongs to a signal whose only blocks are lost.
-    names: Vec<Option<Arc<str>>>,
+    /// The counters that the newest snapshot holds.
+    pub(crate) tally_in_snapshot: Tally,
 }
 
 /// What one commit will settle.
@@ -80,6 +75,8 @@ struct Group {
 enum Answer {
     Appended(Option<Span>),
     Duplicate(Span),
+    /// In the log, or in this very group, too far back to be remembered.
+    Settled(Identity),
 }
 
 impl Writer {
@@ -88,11 +85,16 @@ impl Writer {
         let worked = panic::catch_unwind(AssertUnwindSafe(|| self.work()));
         if worked.is_err() {
             self.shared.set_state(State::ReadOnly("the writer failed; see the log".to_owned()));
+            let error = Error::ReadOnly("the writer failed".to_owned());
             while let Ok(command) = self.commands.recv() {
-                if !command.refuse(&Error::ReadOnly("the writer failed".to_owned())) {
+                if !command.refuse(&error, &self.shared.books) {
                     break;
                 }
             }
+        }
+        // What came while the log was being closed.
+        while let Ok(command) = self.commands.try_recv() {
+            command.refuse(&Error::Closed, &self.shared.books);
         }
     }
 
@@ -102,14 +104,14 @@ impl Writer {
             match command {
                 Command::Append(append, done) => carried = self.commit_from(append, done),
                 Command::OpenProducer(id, epoch, done) => {
-                    done(
-                        self.writable()
-                            .and_then(|()| self.producers.open(&id, epoch, self.options.producers_max)),
-                    );
+                    let opened = self
+                        .writable()
+                        .and_then(|()| self.producers.open(&id, epoch, self.options.producers_max));
+                    done.give(opened);
                 }
                 Command::Roll(done) => {
-                    let rolled = self.writable().and_then(|()| self.roll());
-                    done(rolled.map(|()| self.shared.head()));
+                    let rolled = self.writable().and_then(|()| self.room()).and_then(|()| self.roll());
+                    done.give(rolled.map(|()| self.shared.head()));
                 }
                 Command::Close => break,
             }
@@ -122,7 +124,10 @@ impl Writer {
         let mut group = self.group();
         self.admit(&mut group, append, done);
         let mut carried = None;
-        while group.events < self.options.commit_events_max as u64
+        // A commit without an end would answer nobody, and not notice that there is room on the disk again.
+        while group.refused.is_none()
+            && group.answers.len() < self.options.commit_events_max
+            && group.events < self.options.commit_events_max as u64
             && group.block.approximate_bytes() < self.options.commit_bytes_max
         {
             match self.commands.try_recv() {
@@ -159,16 +164,20 @@ impl Writer {
             }
             Ok(Verdict::Settled) => {
                 self.shared.books.count_duplicates(events);
-                lookup::request(&self.lookups, append.identity, done);
+                group.answers.push((done, Answer::Settled(append.identity)));
             }
             Err(error) => {
                 self.shared.books.count_rejected(events);
-                done(Err(error));
+                done.give(Err(error));
             }
         }
     }
 
     fn judge(&self, group: &Group, append: &Append) -> Result<Verdict, Error> {
+        // After a failed commit, what is remembered of batches is more than what is durable.
+        if let Some(error @ Error::ReadOnly(_)) = &group.refused {
+            return Err(error.clone());
+        }
         let verdict = match &append.identity {
             Identity::Anonymous => Verdict::Append,
             Identity::Request(id) => self.producers.request(id).map_or(Verdict::Append, Verdict::Duplicate),
@@ -226,13 +235,17 @@ impl Writer {
             let events: u64 = group.answers.iter().map(|(_, answer)| answer.appended_events()).sum();
             self.shared.books.count_rejected(events);
             for (done, _) in group.answers {
-                done(Err(error.clone()));
+                done.give(Err(error.clone()));
             }
             return;
         }
         let head = self.shared.head();
         for (done, answer) in group.answers {
-            done(Ok(answer.into_appended(head)));
+            match answer {
+                Answer::Appended(span) => done.give(Ok(Appended::of(span, head, false))),
+                Answer::Duplicate(span) => done.give(Ok(Appended::of(Some(span), head, true))),
+                Answer::Settled(identity) => lookup::request(&self.lookups, identity, done),
+            }
         }
         if self.events_since_snapshot >= self.options.snapshot_every_events {
             self.snapshot(false);
@@ -317,14 +330,16 @@ impl Writer {
         Error::ReadOnly(reason)
     }
 
-    /// Hands a snapshot of the derived state to its own thread. Skipped, unless it must be, while that is busy.
+    /// Hands a snapshot of the derived state to its own thread. Skipped, unless it must be, while that is busy;
+    /// never taken after a failed commit, whose batches the producers' state holds already.
     fn snapshot(&mut self, must: bool) {
-        if self.events_since_snapshot == 0 {
+        let tally = self.shared.books.tally();
+        let nothing_new = self.events_since_snapshot == 0 && tally == self.tally_in_snapshot;
+        if nothing_new || self.shared.state() != State::Serving {
             return;
         }
         let bytes = {
             let projection = self.shared.projection.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let tally = self.shared.books.tally();
             let head = self.shared.head();
             snapshot::encode(
                 self.shared.log_id,
@@ -339,6 +354,7 @@ impl Writer {
             if must { self.snapshots.send(bytes).is_ok() } else { self.snapshots.try_send(bytes).is_ok() };
         if sent {
             self.events_since_snapshot = 0;
+            self.tally_in_snapshot = tally;
         }
     }
 }
@@ -347,51 +363,7 @@ impl Answer {
     fn appended_events(&self) -> u64 {
         match self {
             Self::Appended(span) => span.map_or(0, |span| u64::from(span.events)),
-            Self::Duplicate(_) => 0,
+            Self::Duplicate(_) | Self::Settled(_) => 0,
         }
-    }
-
-    fn into_appended(self, head: Offset) -> Appended {
-        match self {
-            Self::Appended(span) => Appended::of(span, head, false),
-            Self::Duplicate(span) => Appended::of(Some(span), head, true),
-        }
-    }
-}
-
-impl Interner {
-    /// Takes note of a signal that the log knows already.
-    pub(crate) fn learn(&mut self, id: SignalId, name: Arc<str>) {
-        let position = id.0 as usize;
-        if position >= self.names.len() {
-            self.names.resize(position + 1, None);
-        }
-        self.names[position] = Some(name.clone());
-        self.by_name.insert(name, id);
-    }
-
-    fn intern(&mut self, name: &str) -> (SignalId, &Arc<str>) {
-        let id = self.by_name.get(name).copied().unwrap_or_else(|| {
-            let id = SignalId(self.names.len() as u32);
-            self.learn(id, Arc::from(name));
-            id
-        });
-        (id, self.names[id.0 as usize].as_ref().expect("just learnt or looked up"))
-    }
-
-    /// Whether the events' signals still fit into the bound.
-    fn check(&self, events: &[Event], signals_max: usize) -> Result<(), Error> {
-        if self.by_name.len() + events.len() <= signals_max {
-            return Ok(());
-        }
-        let new: std::collections::HashSet<&str> = events
-            .iter()
-            .map(|event| event.signal.as_str())
-            .filter(|signal| !self.by_name.contains_key(*signal))
-            .collect();
-        if self.by_name.len() + new.len() <= signals_max {
-            return Ok(());
-        }
-        Err(Error::Quota { what: "signals", bound: signals_max as u64 })
     }
 }

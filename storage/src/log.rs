@@ -8,11 +8,13 @@ use std::thread::{self, JoinHandle};
 use uuid::Uuid;
 
 use crate::block::Block;
-use crate::commit::{Command, Done, Interner, Writer};
+use crate::commit::{Command, Writer};
+use crate::done::Done;
 use crate::engine::Engine;
 use crate::engine::sled::SledEngine;
 use crate::error::Error;
 use crate::event::{Clock, Event, Offset, SignalId, SystemClock, Timestamp};
+use crate::interner::Interner;
 use crate::lock::DirectoryLock;
 use crate::lookup;
 use crate::producer::{Opened, Span};
@@ -189,7 +191,7 @@ struct Inner {
     sealer: Sealer,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Kept to the end.
-    _lock: Option<DirectoryLock>,
+    _lock: Option<Arc<DirectoryLock>>,
 }
 
 impl Log {
@@ -243,10 +245,16 @@ impl Log {
             sealer: sealer.clone(),
             lookups: lookup_sender,
             events_since_snapshot: replayed_events,
+            tally_in_snapshot: derived.tally,
         };
         let (looked_up, sealed) = (shared.clone(), shared.clone());
+        let lock = lock.map(Arc::new);
+        let locked = lock.clone();
         let threads = vec![
-            spawn("downlink-write", move || writer.run())?,
+            spawn("downlink-write", move || {
+                writer.run();
+                drop(locked);
+            })?,
             spawn("downlink-snap", move || {
                 while let Ok(bytes) = snapshot_receiver.recv() {
                     if let Err(error) = snapshots.save(&bytes) {
@@ -266,11 +274,7 @@ impl Log {
     /// Appends a batch. Never blocks: `done` is called once, on the writer's thread, when the batch is durable
     /// or refused; or at once when too many appends wait already. It must not block.
     pub fn append(&self, append: Append, done: impl FnOnce(Result<Appended, Error>) + Send + 'static) {
-        let events = append.events.len() as u64;
-        let refused = self.submit(Command::Append(append, Box::new(done)));
-        if refused {
-            self.inner.shared.books.count_rejected(events);
-        }
+        self.submit(Command::Append(append, Done::new(done)));
     }
 
     /// A producer opens a stream. Answers in order with appends: everything before it is settled then.
@@ -280,20 +284,19 @@ impl Log {
         epoch: u64,
         done: impl FnOnce(Result<Opened, Error>) + Send + 'static,
     ) {
-        self.submit(Command::OpenProducer(id, epoch, Box::new(done)));
+        self.submit(Command::OpenProducer(id, epoch, Done::new(done)));
     }
 
-    /// Hands a command to the writer, or refuses it: then the answer is `true`.
-    fn submit(&self, command: Command) -> bool {
+    /// Hands a command to the writer, or refuses it.
+    fn submit(&self, command: Command) {
         let (command, error) = match self.inner.commands.try_send(command) {
-            Ok(()) => return false,
+            Ok(()) => return,
             Err(TrySendError::Full(command)) => {
                 (command, Error::Overloaded { waiting: self.inner.append_queue_max as u64 })
             }
             Err(TrySendError::Disconnected(command)) => (command, Error::Closed),
         };
-        command.refuse(&error);
-        true
+        command.refuse(&error, &self.inner.shared.books);
     }
 
     /// Takes events into the books that were refused before they reached the log.
@@ -412,8 +415,7 @@ impl Log {
     /// Begins a new segment, so that the one before can be sealed; answers with its first offset. Blocks.
     pub fn roll(&self, wait: Wait) -> Result<Offset, Error> {
         let (sender, receiver) = sync_channel(1);
-        let done: Done<Offset> = Box::new(move |rolled| drop(sender.send(rolled)));
-        self.submit(Command::Roll(done));
+        self.submit(Command::Roll(Done::new(move |rolled| drop(sender.send(rolled)))));
         let first = receiver.recv().map_err(|_| Error::Closed)??;
         if wait == Wait::UntilSealed {
             self.inner.sealer.wake();
@@ -431,10 +433,15 @@ impl Log {
 
 impl Inner {
     fn close(&self) {
-        // The writer may be gone already, after a panic or an earlier close.
-        let _ = self.commands.send(Command::Close);
         self.sealer.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // An answer may drop the last clone on a thread that cannot wait for itself. All threads end when the
+        // queues do.
+        if threads.iter().any(|thread| thread.thread().id() == thread::current().id()) {
+            return;
+        }
+        // The writer may be gone already, after a panic or an earlier close.
+        let _ = self.commands.send(Command::Close);
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the log panicked");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use crate::block::{BatchRecord, Block};
-use crate::commit::Done;
+use crate::done::Done;
 use crate::error::Error;
 use crate::log::{Appended, Identity};
 use crate::producer::Span;
@@ -25,14 +25,14 @@ pub(crate) struct Lookup {
 /// Queues a lookup; `Overloaded` if too many wait already.
 pub(crate) fn request(queue: &SyncSender<Lookup>, identity: Identity, done: Done<Appended>) {
     let Identity::Producer { id, epoch, sequence, .. } = identity else {
-        return done(Err(Error::Closed));
+        return done.give(Err(Error::Closed));
     };
     match queue.try_send(Lookup { producer: id, epoch, sequence, done }) {
         Ok(()) => {}
         Err(TrySendError::Full(lookup)) => {
-            (lookup.done)(Err(Error::Overloaded { waiting: QUEUE_MAX as u64 }))
+            lookup.done.give(Err(Error::Overloaded { waiting: QUEUE_MAX as u64 }))
         }
-        Err(TrySendError::Disconnected(lookup)) => (lookup.done)(Err(Error::Closed)),
+        Err(TrySendError::Disconnected(lookup)) => lookup.done.give(Err(Error::Closed)),
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn run(shared: &Shared, queue: Receiver<Lookup>) {
     while let Ok(lookup) = queue.recv() {
         let span = find(shared, &lookup);
         // A settled sequence without a record was an empty or refused batch.
-        (lookup.done)(Ok(Appended::of(span, shared.head(), true)));
+        lookup.done.give(Ok(Appended::of(span, shared.head(), true)));
     }
 }
 

@@ -39,7 +39,13 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
         return Ok(Chunk::Block(block));
     }
     let Some((entry, end)) = shared.segments.locate(from) else {
-        return Err(Error::Truncated { offset: from, oldest: shared.segments.oldest() });
+        let oldest = shared.segments.oldest();
+        return if from < oldest {
+            Err(Error::Truncated { offset: from, oldest })
+        } else {
+            // Every segment is missing.
+            Ok(Chunk::Gap { first: from, end: head })
+        };
     };
     let end = end.unwrap_or(head).min(head);
     let segment = match shared.segments.open(entry) {
@@ -51,9 +57,9 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
         }
     };
     let wanted = match signals {
-        Some(signals) => match segment.index().next_with(from, signals) {
-            Some(next) if next < end => next,
-            Some(_) | None => return Ok(Chunk::Skipped { end: beyond_index(&segment, from, end) }),
+        Some(signals) => match next_wanted(&segment, from, signals, end) {
+            Ok(next) => next,
+            Err(nothing) => return Ok(nothing),
         },
         None => from,
     };
@@ -98,10 +104,13 @@ pub(crate) fn seek(shared: &Shared, seek: Seek) -> Result<Offset, Error> {
     Ok(head)
 }
 
-/// How far a segment's index can vouch for the absence of a signal: blocks may be missing behind its last.
-fn beyond_index(segment: &Segment, from: Offset, end: Offset) -> Offset {
-    match segment.index().end() {
-        Some(known) if known > from => known.min(end),
-        Some(_) | None => end,
+/// Where in the segment the signals come next; an inner error says what there is instead. The index can vouch
+/// for the absence of a signal as far as its last block: what may be missing behind that is a gap.
+fn next_wanted(segment: &Segment, from: Offset, signals: &[SignalId], end: Offset) -> Result<Offset, Chunk> {
+    let index = segment.index();
+    match (index.next_with(from, signals), index.end()) {
+        (Some(next), _) if next < end => Ok(next),
+        (_, Some(known)) if known > from => Err(Chunk::Skipped { end: known.min(end) }),
+        (_, Some(_) | None) => Err(Chunk::Gap { first: from, end }),
     }
 }

@@ -97,7 +97,11 @@ fn open_newest(
     };
     let opened = Segment::open(engine, last.first, last.form, Profile::Newest);
     let error = match opened {
-        Ok(segment) if segment.form == Form::Raw => return Ok(Ok(segment)),
+        Ok(segment) if segment.form == Form::Raw => {
+            // What a killed process left to the system is not on disk before this, and must not be believed.
+            segment.sync()?;
+            return Ok(Ok(segment));
+        }
         // Every older segment is followed by a raw one before it is sealed: that one is lost.
         Ok(sealed) => {
             let log_id = sealed.header.log_id;
@@ -113,20 +117,23 @@ fn open_newest(
     if was_never_begun(engine, last, known) {
         engine.remove(&name)?;
         row.pop();
-        let log_id = if row.is_empty() { Uuid::new_v4() } else { any_log_id(engine, row, known)? };
+        let log_id = match known {
+            None if row.is_empty() => Uuid::new_v4(),
+            None | Some(_) => any_log_id(engine, row, known)?,
+        };
         return begin(engine, clock, row, log_id, last.first).map(Ok);
     }
     tracing::error!(name, %error, "the newest segment cannot be opened");
     Ok(Err(format!("the newest segment {name} cannot be opened: {error}")))
 }
 
-/// Whether a crash came between the making of a segment's store and its header.
+/// Whether a crash came between the making of a segment's store and the sync of its header.
 fn was_never_begun(engine: &dyn Engine, entry: Entry, known: Option<(Uuid, Offset)>) -> bool {
     if entry.form != Form::Raw || known.is_some_and(|(_, valid_for)| valid_for > entry.first) {
         return false;
     }
     let store = engine.open(&keys::segment(entry.first, entry.form), Profile::Newest);
-    store.is_ok_and(|store| matches!(store.at_or_after(&[]), Ok(None)))
+    store.is_ok_and(|store| matches!(store.at_or_after(&keys::block(Offset::FIRST)), Ok(None)))
 }
 
 fn begin(
@@ -169,6 +176,9 @@ fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Op
         while next < end {
             next = match segment.read(next, end)? {
                 Found::Block(block) => {
+                    // Sealing has merged it with blocks that the snapshot holds already.
+                    let known = next.since(block.first_offset()) as usize;
+                    let block = if known > 0 { block.slice(known..block.len()) } else { block };
                     replayed += block.len() as u64;
                     derived.apply(&block, options.request_ids_max);
                     block.end_offset()

@@ -25,8 +25,11 @@ const BLOCK_BYTES: usize = 58 * 1024;
 const BLOCK_BYTES_MAX: usize = 62 * 1024;
 
 /// Bounds of a sealed block, whatever its events look like.
-const BLOCK_EVENTS_MIN: usize = 64;
+const BLOCK_EVENTS_MIN: usize = 1;
 const BLOCK_EVENTS_MAX: usize = 65_536;
+
+/// Bytes of blocks in memory, on their way into larger ones.
+const GATHERED_BYTES_MAX: usize = 16 << 20;
 
 /// How long the sealer waits for readers to let go of the raw segment before it leaves the removal to the next
 /// opening of the log.
@@ -106,14 +109,13 @@ impl SealerThread {
     pub(crate) fn run(self, shared: &Shared, reserve_bytes: u64) {
         // Damaged segments stay as they are: what can be read of them can be read as well unsealed.
         let mut left_alone = HashSet::new();
+        let _ended = Ended(&self.progress);
         while self.woken.recv().is_ok() && !self.progress.stopped() {
             let requested = self.progress.passes().requested;
             self.pass(shared, reserve_bytes, &mut left_alone);
             self.progress.passes().finished = requested;
             self.progress.changed.notify_all();
         }
-        self.progress.passes().ended = true;
-        self.progress.changed.notify_all();
     }
 
     fn pass(&self, shared: &Shared, reserve_bytes: u64, left_alone: &mut HashSet<Offset>) {
@@ -150,12 +152,19 @@ impl SealerThread {
         }
         let sealing = keys::segment(entry.first, Form::Sealing);
         engine.remove(&sealing).map_err(Error::from)?;
-        let written = self.rewrite(&raw, end, Segment::create(engine, raw.header, Form::Sealing)?)?;
-        verify(engine, entry.first, &written)?;
+        let written = Segment::create(engine, raw.header, Form::Sealing)
+            .map_err(Failure::from)
+            .and_then(|sealing| self.rewrite(&raw, end, sealing))
+            .and_then(|written| Ok(verify(engine, entry.first, &written)?));
+        if written.is_err() {
+            // Half a copy is worth nothing, but takes room.
+            engine.remove(&sealing).map_err(Error::from)?;
+        }
+        written?;
         drop(raw);
         engine.rename(&sealing, &keys::segment(entry.first, Form::Sealed)).map_err(Error::from)?;
         if let Some(raw) = shared.segments.sealed(entry.first)
-            && !last_holder(raw)
+            && !self.last_holder(raw)
         {
             return Ok(());
         }
@@ -164,7 +173,7 @@ impl SealerThread {
 
     /// Writes the blocks of `raw` into `sealed` and closes it. Gives back the index of what was written.
     fn rewrite(&self, raw: &Segment, end: Offset, sealed: Segment) -> Result<SegmentIndex, Failure> {
-        let mut gathered = Gathered { blocks: Vec::new(), events: 0, wanted: FIRST_BLOCK_EVENTS };
+        let mut gathered = Gathered { blocks: Vec::new(), events: 0, bytes: 0, wanted: FIRST_BLOCK_EVENTS };
         let mut next = raw.header.first;
         while next < end {
             if self.progress.stopped() {
@@ -176,9 +185,10 @@ impl SealerThread {
                 ))));
             };
             next = block.end_offset();
-            gathered.events += block.len();
-            gathered.blocks.push(Arc::new(block));
-            if gathered.events >= gathered.wanted {
+            gathered.push(block);
+            if gathered.bytes >= GATHERED_BYTES_MAX {
+                gathered.write_rest(&sealed)?;
+            } else if gathered.events >= gathered.wanted {
                 gathered.write_full(&sealed)?;
             }
         }
@@ -186,16 +196,45 @@ impl SealerThread {
         sealed.finish()?;
         Ok(sealed.index().clone())
     }
+
+    /// Waits until nobody reads the segment any more, and closes it. `false`: somebody still does.
+    fn last_holder(&self, segment: Arc<Segment>) -> bool {
+        let deadline = Instant::now() + Duration::from_millis(READERS_WAIT_MS);
+        while Arc::strong_count(&segment) > 1 {
+            if self.progress.stopped() || Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(READERS_POLL_MS));
+        }
+        true
+    }
+}
+
+/// Lets those who wait go, however the thread ends.
+struct Ended<'a>(&'a Progress);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.passes().ended = true;
+        self.0.changed.notify_all();
+    }
 }
 
 /// Blocks on their way into larger ones.
 struct Gathered {
     blocks: Vec<Arc<Block>>,
     events: usize,
+    bytes: usize,
     wanted: usize,
 }
 
 impl Gathered {
+    fn push(&mut self, block: Block) {
+        self.events += block.len();
+        self.bytes += block.memory_bytes();
+        self.blocks.push(Arc::new(block));
+    }
+
     /// Writes as many blocks of the wanted size as there are.
     fn write_full(&mut self, sealed: &Segment) -> Result<(), Error> {
         let merged = Block::merge(&self.blocks);
@@ -203,10 +242,9 @@ impl Gathered {
         while merged.len() - row >= self.wanted {
             row += self.write(&merged.slice(row..row + self.wanted), sealed)?;
         }
-        self.blocks.clear();
-        self.events = merged.len() - row;
-        if self.events > 0 {
-            self.blocks.push(Arc::new(merged.slice(row..merged.len())));
+        self.clear();
+        if row < merged.len() {
+            self.push(merged.slice(row..merged.len()));
         }
         Ok(())
     }
@@ -220,7 +258,13 @@ impl Gathered {
         while row < merged.len() {
             row += self.write(&merged.slice(row..merged.len()), sealed)?;
         }
+        self.clear();
         Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+        (self.events, self.bytes) = (0, 0);
     }
 
     /// Writes as many of the block's first events as make a value of a good size; gives back how many.
@@ -252,18 +296,6 @@ fn verify(engine: &dyn Engine, first: Offset, written: &SegmentIndex) -> Result<
     } else {
         Err(Error::Damaged("a sealed segment differs from what was written".to_owned()))
     }
-}
-
-/// Waits until nobody reads the segment any more, and closes it. `false`: somebody still does.
-fn last_holder(segment: Arc<Segment>) -> bool {
-    let deadline = Instant::now() + Duration::from_millis(READERS_WAIT_MS);
-    while Arc::strong_count(&segment) > 1 {
-        if Instant::now() > deadline {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(READERS_POLL_MS));
-    }
-    true
 }
 
 /// Why a segment was not sealed.

@@ -90,6 +90,11 @@ impl Segment {
         Ok(self.store.sync()?)
     }
 
+    /// Makes everything in it durable.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        Ok(self.store.sync()?)
+    }
+
     /// Its blocks as far as their headers are whole.
     pub(crate) fn index(&self) -> RwLockReadGuard<'_, SegmentIndex> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)

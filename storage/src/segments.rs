@@ -1,7 +1,7 @@
 //! The row of segments that makes up the log: the newest, open for writing, and older ones, opened when asked for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use uuid::Uuid;
 
@@ -31,8 +31,9 @@ pub(crate) struct Entry {
 struct Opened {
     segments_max: usize,
     kept: Vec<Arc<Segment>>,
-    /// No longer kept here, but perhaps still in a reader's hands: a store cannot be opened twice.
-    lent: Vec<Weak<Segment>>,
+    /// Too many to keep, but still in a reader's hands: a store cannot be opened twice. Never let go of by a
+    /// reader, who would be closing the store while another opens it.
+    lent: Vec<Arc<Segment>>,
     /// Of sealed segments.
     payload_bytes: HashMap<Offset, u64>,
 }
@@ -169,18 +170,19 @@ impl Segments {
 impl Opened {
     /// The segment that begins at `first`, if it is open anywhere; no longer kept here.
     fn take(&mut self, first: Offset) -> Option<Arc<Segment>> {
-        if let Some(position) = self.kept.iter().position(|segment| segment.header.first == first) {
-            return Some(self.kept.remove(position));
+        for segments in [&mut self.kept, &mut self.lent] {
+            if let Some(position) = segments.iter().position(|segment| segment.header.first == first) {
+                return Some(segments.remove(position));
+            }
         }
-        self.lent.iter().filter_map(Weak::upgrade).find(|segment| segment.header.first == first)
+        None
     }
 
     fn keep(&mut self, segment: Arc<Segment>) {
         self.kept.push(segment);
-        self.lent.retain(|lent| lent.strong_count() > 0);
         if self.kept.len() > self.segments_max {
-            let evicted = self.kept.remove(0);
-            self.lent.push(Arc::downgrade(&evicted));
+            self.lent.push(self.kept.remove(0));
         }
+        self.lent.retain(|lent| Arc::strong_count(lent) > 1);
     }
 }

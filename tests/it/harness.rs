@@ -133,18 +133,29 @@ impl Server {
         self.child.wait().expect("a status");
     }
 
-    /// SIGTERM, and how the server ended within [`PATIENCE`].
-    pub(crate) fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
+    /// Sends a signal, such as "TERM".
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// How the server ended, within [`PATIENCE`].
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
         let started = Instant::now();
-        let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().expect("kill");
-        assert!(sent.success());
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().expect("a status") {
-                return (status, started.elapsed());
+                return status;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("the server did not end within {PATIENCE:?} of SIGTERM");
+        panic!("the server did not end within {PATIENCE:?}");
+    }
+
+    /// SIGTERM, how the server ended, and how long that took.
+    pub(crate) fn terminate(self) -> (std::process::ExitStatus, Duration) {
+        let started = Instant::now();
+        self.signal("TERM");
+        (self.wait(), started.elapsed())
     }
 
     /// A connection without options.
@@ -166,6 +177,12 @@ impl Server {
     pub(crate) async fn info(&self) -> v1::GetLogInfoResponse {
         let mut client = LogServiceClient::new(self.channel().await);
         client.get_log_info(v1::GetLogInfoRequest {}).await.expect("info").into_inner()
+    }
+
+    /// Appends one batch.
+    pub(crate) async fn append(&self, events: Vec<Event>) -> v1::AppendResponse {
+        let request = v1::AppendRequest { events, ..v1::AppendRequest::default() };
+        self.ingest().await.append(request).await.expect("append").into_inner()
     }
 
     /// Every event of the log, by one `Read`.
@@ -215,6 +232,12 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// What should happen soon; a test that waits for it in vain fails instead of hanging.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, future).await;
+    waited.unwrap_or_else(|_| panic!("{what}: nothing within {PATIENCE:?}"))
 }
 
 /// An event with a double.

@@ -73,7 +73,7 @@ pub fn load(overrides: Overrides) -> Result<(Config, Vec<String>), Error> {
         figment = figment.merge(Toml::file_exact(path));
     }
     let (environment, strangers) = environment_layer(overrides.environment);
-    let flags = Layer { place: "--set".to_owned(), pairs: overrides.flags };
+    let flags = Layer { place: "the flags".to_owned(), pairs: overrides.flags };
     figment = figment.merge(environment).merge(flags);
 
     let config: Config = figment.extract().map_err(|error| explain(&figment, error))?;
@@ -139,7 +139,10 @@ fn describe(metadata: &Metadata, key: &str) -> String {
     match (&metadata.source, &*metadata.name) {
         (Some(Source::File(path)), _) => path.display().to_string(),
         (None, "the environment") => format!("the environment ({PREFIX}{})", key.to_ascii_uppercase()),
-        (_, "--set") => format!("the flags (--{} or --set)", key.replace('_', "-")),
+        (_, "the flags") if matches!(key, "listen" | "data_dir" | "log_format") => {
+            format!("the flags (--{})", key.replace('_', "-"))
+        }
+        (_, "the flags") => "the flags (--set)".to_owned(),
         (_, name) => name.to_owned(),
     }
 }

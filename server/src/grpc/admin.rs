@@ -49,7 +49,7 @@ impl AdminService for Admin {
             drop(permit);
             result
         };
-        let first_offset = self.shared.blocking("roll", roll).await?.map_err(status)?;
+        let first_offset = self.shared.unary("roll", roll).await?.map_err(status)?;
         Ok(Response::new(RollSegmentResponse { first_offset: first_offset.get() }))
     }
 

@@ -62,7 +62,10 @@ impl IngestServer {
         };
         let shared = self.shared.clone();
         let codec = BoundedCodec::<AppendRequest, AppendResponse>::new(self.batch_max());
-        self.grpc(codec).unary(Call(|request| append(shared.clone(), request)), request).await
+        let mut grpc = self.grpc(codec);
+        let call = grpc.unary(Call(|request| append(shared.clone(), request)), request);
+        // What the log has got by then it settles all the same.
+        self.shared.in_time(call).await.unwrap_or_else(Status::into_http)
     }
 
     async fn stream(self, request: http::Request<Body>) -> http::Response<Body> {

@@ -30,7 +30,7 @@ pub(crate) async fn get_latest(
     let names = names(&request.signals, "signals", shared.config.filter_patterns_max)?;
     let page = Page::new(request.page_size, &request.page_token, &shared.config)?;
     let (log, clock) = (shared.log.clone(), shared.clock.clone());
-    let answer = shared.blocking("latest", move || {
+    let answer = shared.unary("latest", move || {
         let head = log.head();
         let found = newest(&log, &names, &page)?;
         let entries = found.into_iter().map(|(name, latest)| (name, latest_value(latest, &*clock)));
@@ -75,7 +75,7 @@ pub(crate) async fn list_signals(
     let names = names(&patterns, "filter", 1)?;
     let page = Page::new(request.page_size, &request.page_token, &shared.config)?;
     let log = shared.log.clone();
-    let answer = shared.blocking("signals", move || {
+    let answer = shared.unary("signals", move || {
         let wanted = log.signals(|name| page.reaches(name) && names.wants(name)).into_iter();
         let (signals, next_page_token) =
             page.fill(wanted.map(|signal| (signal.name.to_string(), wire_signal(signal))));

@@ -25,7 +25,7 @@ impl LogService for LogFacts {
         _: Request<GetLogInfoRequest>,
     ) -> Result<Response<GetLogInfoResponse>, Status> {
         let log = self.shared.log.clone();
-        let info = self.shared.blocking("info", move || log.info()).await?.map_err(status)?;
+        let info = self.shared.unary("info", move || log.info()).await?.map_err(status)?;
         Ok(Response::new(wire_info(&info)))
     }
 }

@@ -17,7 +17,7 @@ use super::request::{Place, choice, filter, invalid, only_rows, place};
 use super::status::{Refusal, status};
 use crate::follow::Missing;
 use crate::query::filter::Filter;
-use crate::query::{Found, PieceMax, Scan, value_bytes};
+use crate::query::{Found, PieceMax, Reach, Scan, value_bytes};
 
 /// How many messages wait for a reader: one on its way out, one ready, one in the making.
 pub(crate) const MESSAGES_MAX: usize = 2;
@@ -65,11 +65,11 @@ impl Pieces {
     ) -> Result<Piece, Status> {
         let mut scan = self.scan.take().expect("given back after every piece");
         let result = if until.since(from) <= INLINE_OFFSETS_MAX && scan.is_cached(from) {
-            let result = piece(&mut scan, from, until, most);
+            let result = piece(&mut scan, (from, until), most, Reach::Memory);
             self.scan = Some(scan);
             result
         } else {
-            let reading = move || (piece(&mut scan, from, until, most), scan);
+            let reading = move || (piece(&mut scan, (from, until), most, Reach::Disk), scan);
             let (result, scan) = self.shared.blocking("read", reading).await?;
             self.scan = Some(scan);
             result
@@ -112,11 +112,12 @@ impl Pieces {
     }
 }
 
-fn piece(scan: &mut Scan, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Error> {
+fn piece(scan: &mut Scan, range: (Offset, Offset), most: PieceMax, reach: Reach) -> Result<Piece, Error> {
+    let (from, until) = range;
     let expected = usize::try_from(until.since(from)).unwrap_or(usize::MAX).min(most.events);
     let mut events = Vec::with_capacity(expected);
     let mut ingest_time = None;
-    let found = scan.read(from, until, most, &mut |event| {
+    let found = scan.read(range, most, reach, &mut |event| {
         ingest_time = Some(event.ingest_time);
         events.push(wire_event(event));
         bytes_of(event)

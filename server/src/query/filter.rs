@@ -161,6 +161,9 @@ impl Filter {
     }
 
     fn wants_signal(&mut self, id: SignalId, name: &str) -> bool {
+        if self.names.is_everything() {
+            return self.names.wants(name);
+        }
         let index = id.0 as usize;
         if self.known.len() <= index {
             self.known.resize(index + 1, None);

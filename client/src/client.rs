@@ -1,0 +1,201 @@
+//! A connection to a server: a typed method for each call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downlink_proto::v1::admin_service_client::AdminServiceClient;
+use downlink_proto::v1::ingest_service_client::IngestServiceClient;
+use downlink_proto::v1::log_service_client::LogServiceClient;
+use downlink_proto::v1::query_service_client::QueryServiceClient;
+use downlink_proto::v1::{
+    AppendRequest, AppendResponse, Event, GetLatestRequest, GetLatestResponse, GetLogInfoRequest,
+    GetLogInfoResponse, ListSignalsRequest, ListSignalsResponse, ReadRequest, ReadResponse,
+    RollSegmentRequest, RollSegmentResponse, SubscribeRequest, read_response,
+};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+
+use crate::retry::retry;
+use crate::{Appender, AppenderOptions, Error, Result, Subscription};
+
+/// How to connect, and how long to wait.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a unary call may take. Streams have no bound of this kind.
+    pub call_timeout: Duration,
+    /// How long calls that a retry cannot harm are tried again.
+    pub retry_for: Duration,
+    /// How many bytes a message from the server may have.
+    pub message_bytes_max: usize,
+    /// How many bytes may be under way from the server on one stream.
+    pub stream_window_bytes: u32,
+    /// How many bytes may be under way from the server in all.
+    pub connection_window_bytes: u32,
+    /// Silence on the connection after which the server is asked for a sign of life.
+    pub keep_alive_interval: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(30),
+            retry_for: Duration::from_secs(5),
+            message_bytes_max: 64 << 20,
+            stream_window_bytes: 8 << 20,
+            connection_window_bytes: 16 << 20,
+            keep_alive_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A connection to a server. Clones are cheap and share it; it is made again when it breaks.
+#[derive(Clone, Debug)]
+pub struct Client {
+    url: Arc<str>,
+    channel: Channel,
+    options: Arc<ClientOptions>,
+}
+
+impl Client {
+    /// Connects with the default options. The scheme may be left out.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
+        Self::connect_with(url, ClientOptions::default()).await
+    }
+
+    /// Connects.
+    pub async fn connect_with(url: impl AsRef<str>, options: ClientOptions) -> Result<Self> {
+        let url = url.as_ref();
+        let invalid = |reason: &str| Error::InvalidUrl { url: url.to_owned(), reason: reason.to_owned() };
+        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let endpoint = Endpoint::from_shared(full.clone()).map_err(|error| invalid(&root_cause(&error)))?;
+        match endpoint.uri().scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(invalid("TLS is not supported yet")),
+            Some(_) | None => return Err(invalid("its scheme is not http")),
+        }
+        let endpoint = endpoint
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(options.stream_window_bytes)
+            .initial_connection_window_size(options.connection_window_bytes)
+            .http2_keep_alive_interval(options.keep_alive_interval)
+            .keep_alive_timeout(options.keep_alive_interval)
+            .keep_alive_while_idle(true);
+        let connected = endpoint.connect().await;
+        let channel = connected.map_err(|error| Error::from_transport(&full, &error).while_connecting())?;
+        Ok(Self { url: full.into(), channel, options: Arc::new(options) })
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Appends one batch, atomically. Not tried again: see [`Self::append_events`].
+    pub async fn append(&self, request: AppendRequest) -> Result<AppendResponse> {
+        self.answer(self.ingest().append(self.timed(request)).await)
+    }
+
+    /// Appends events atomically, once, and tries again where a retry can help.
+    pub async fn append_events(&self, events: Vec<Event>) -> Result<AppendResponse> {
+        // The id makes the retries harmless.
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let request = AppendRequest { events, request_id, ..AppendRequest::default() };
+        retry(self.options.retry_for, || self.append(request.clone())).await
+    }
+
+    /// Opens a stream of appends that batches, pipelines, and goes on after a lost connection.
+    pub async fn appender(&self, options: AppenderOptions) -> Result<Appender> {
+        Appender::open(self.clone(), options).await
+    }
+
+    /// Replays a part of the log.
+    pub async fn read(&self, request: ReadRequest) -> Result<Replay> {
+        let frames = self.answer(self.query().read(request).await)?;
+        Ok(Replay { client: self.clone(), frames })
+    }
+
+    /// Follows the log.
+    pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription> {
+        Subscription::open(self.clone(), request).await
+    }
+
+    /// The newest event of each signal.
+    pub async fn latest(&self, request: GetLatestRequest) -> Result<GetLatestResponse> {
+        self.answer(self.query().get_latest(self.timed(request)).await)
+    }
+
+    /// The signals of the log.
+    pub async fn signals(&self, request: ListSignalsRequest) -> Result<ListSignalsResponse> {
+        self.answer(self.query().list_signals(self.timed(request)).await)
+    }
+
+    /// Identity, ends, totals and size of the log.
+    pub async fn info(&self) -> Result<GetLogInfoResponse> {
+        self.answer(
+            LogServiceClient::new(self.channel()).get_log_info(self.timed(GetLogInfoRequest {})).await,
+        )
+    }
+
+    /// Closes the newest segment, so that it gets sealed. Waiting for that can take long: no bound on it.
+    pub async fn roll(&self, request: RollSegmentRequest) -> Result<RollSegmentResponse> {
+        self.answer(AdminServiceClient::new(self.channel()).roll_segment(request).await)
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    pub(crate) fn error(&self, status: &Status) -> Error {
+        Error::from_status(&self.url, status)
+    }
+
+    pub(crate) fn query(&self) -> QueryServiceClient<Channel> {
+        QueryServiceClient::new(self.channel()).max_decoding_message_size(self.options.message_bytes_max)
+    }
+
+    fn ingest(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel()).max_decoding_message_size(self.options.message_bytes_max)
+    }
+
+    fn timed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.options.call_timeout);
+        request
+    }
+
+    fn answer<T>(&self, result: std::result::Result<tonic::Response<T>, Status>) -> Result<T> {
+        result.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+}
+
+/// A replay under way.
+#[derive(Debug)]
+pub struct Replay {
+    client: Client,
+    frames: Streaming<ReadResponse>,
+}
+
+impl Replay {
+    /// The next frame: events, a gap, or the end, after which there is none.
+    pub async fn next(&mut self) -> Result<Option<read_response::Frame>> {
+        let frame = self.frames.message().await.map_err(|status| self.client.error(&status))?;
+        // A frame of a kind that this version does not know says nothing that it could use.
+        Ok(frame.and_then(|response| response.frame))
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,98 @@
+//! The arguments of the `downlink` command, and what each subcommand runs.
+
+mod bench;
+mod event_json;
+mod export;
+mod feed;
+mod info;
+mod latest;
+mod output;
+mod position;
+mod put;
+mod read;
+mod replay;
+mod roll;
+mod signals;
+mod tail;
+mod value;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use downlink_client::{Client, ClientOptions};
+
+/// Appends to a Downlink telemetry log, reads it, and follows it.
+///
+/// Ends with 0 when all went well, 1 when something failed (one line on standard error says what), 2 when it was
+/// called wrongly.
+#[derive(Debug, Parser)]
+#[command(name = "downlink", version, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// The server.
+    #[arg(long, env = "DOWNLINK_URL", default_value = "http://127.0.0.1:50051", global = true)]
+    url: String,
+    /// For people, or one JSON object a line for programs.
+    #[arg(long, value_enum, default_value_t = Format::Human, global = true)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// For whom to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Text, in columns.
+    Human,
+    /// JSON lines.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Put(put::Put),
+    Read(read::Read),
+    Tail(tail::Tail),
+    Latest(latest::Latest),
+    Signals(signals::Signals),
+    Info(info::Info),
+    Export(export::Export),
+    #[command(subcommand)]
+    Feed(feed::Feed),
+    Roll(roll::Roll),
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+/// What every subcommand gets: where the log is and for whom to print.
+#[derive(Debug)]
+struct Context {
+    url: String,
+    format: Format,
+}
+
+impl Context {
+    async fn connect(&self) -> downlink_client::Result<Client> {
+        Client::connect(&self.url).await
+    }
+
+    async fn connect_to_retry_for(&self, retry_for: Duration) -> downlink_client::Result<Client> {
+        Client::connect_with(&self.url, ClientOptions { retry_for, ..ClientOptions::default() }).await
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let context = Context { url: arguments.url, format: arguments.output };
+    match arguments.command {
+        Command::Put(put) => put.run(&context).await,
+        Command::Read(read) => read.run(&context).await,
+        Command::Tail(tail) => tail.run(&context).await,
+        Command::Latest(latest) => latest.run(&context).await,
+        Command::Signals(signals) => signals.run(&context).await,
+        Command::Info(info) => info.run(&context).await,
+        Command::Export(export) => export.run(&context).await,
+        Command::Feed(feed) => feed.run(&context).await,
+        Command::Roll(roll) => roll.run(&context).await,
+        Command::Bench(bench) => bench.run(&context).await,
+    }
+}

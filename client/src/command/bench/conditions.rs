@@ -1,0 +1,47 @@
+//! What a figure depends on: the machine, and its disk as measured in the same run.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use serde_json::{Value as Json, json};
+
+const SYNCS: usize = 200;
+const SYNC_BYTES: usize = 4096;
+
+/// The machine: CPU, cores and kernel.
+pub(super) fn machine() -> Json {
+    let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    json!({
+        "cpu": model.map_or("unknown", |(_, model)| model.trim()),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "kernel": kernel.trim(),
+    })
+}
+
+/// Times of an append of 4 KiB and its fdatasync, in a file of its own.
+pub(super) fn sync_times(directory: &Path) -> anyhow::Result<Histogram<u64>> {
+    let path = directory.join(format!("downlink-bench-{}", std::process::id()));
+    let failed = || format!("cannot write {}", path.display());
+    let mut file = File::create(&path).with_context(failed)?;
+    let mut times = Histogram::new(3)?;
+    for _ in 0..SYNCS {
+        let start = Instant::now();
+        file.write_all(&[0x5a; SYNC_BYTES]).with_context(failed)?;
+        file.sync_data().with_context(failed)?;
+        times.saturating_record(start.elapsed().as_micros() as u64);
+    }
+    fs::remove_file(&path).with_context(failed)?;
+    Ok(times)
+}
+
+/// Percentiles of times in microseconds, in milliseconds.
+pub(super) fn percentiles(times: &Histogram<u64>) -> Json {
+    let at = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
+    json!({"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": times.max() as f64 / 1000.0})
+}

@@ -1,0 +1,70 @@
+//! `downlink bench replay`: how many events a second one reader gets.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use clap::Args;
+use downlink_client::v1::{ReadRequest, read_response::Frame};
+use serde_json::json;
+
+use super::{conditions, median};
+use crate::command::output::{Printer, grouped};
+use crate::command::{Context, Format};
+
+/// Reads the whole log as fast as it comes, decoded into events, and prints events a second.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  downlink bench replay --runs 5 --output json")]
+pub(in crate::command) struct Replay {
+    /// How often to measure.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+}
+
+impl Replay {
+    pub(in crate::command) async fn run(&self, context: &Context) -> anyhow::Result<()> {
+        let client = context.connect().await?;
+        let mut printer = Printer::new(context.format);
+        let (mut rates, mut events) = (vec![], 0_u64);
+        for run in 1..=self.runs {
+            let start = Instant::now();
+            events = 0;
+            let mut replay = client.read(ReadRequest::default()).await?;
+            while let Some(frame) = replay.next().await? {
+                match frame {
+                    Frame::Events(batch) => events += batch.events.len() as u64,
+                    Frame::Gap(_) => {}
+                    Frame::End(_) => break,
+                }
+            }
+            ensure!(events > 0, "the log is empty: there is nothing to read");
+            let rate = events as f64 / start.elapsed().as_secs_f64();
+            if context.format == Format::Human {
+                printer.text(&format!("run {run}: {} events/s\n", grouped(rate as u64)))?;
+                printer.flush()?;
+            }
+            rates.push(rate);
+        }
+        let median = median(rates.clone());
+        match context.format {
+            Format::Human => {
+                let (median, events) = (grouped(median as u64), grouped(events));
+                printer.text(&format!("median  {median} events/s, {events} events, one reader, rows\n"))?;
+            }
+            Format::Json => printer.json(&json!({
+                "bench": "replay",
+                "events_per_second": median.round(),
+                "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+                "conditions": {
+                    "machine": conditions::machine(),
+                    "events_per_run": events,
+                    "encoding": "rows",
+                    "readers": 1,
+                    "server_version": client.info().await?.server_version,
+                    "server_url": client.url(),
+                },
+            }))?,
+        }
+        Ok(printer.flush()?)
+    }
+}

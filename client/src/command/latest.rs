@@ -1,0 +1,73 @@
+//! `downlink latest`: the newest event of each signal.
+
+use clap::Args;
+use downlink_client::time::rfc3339;
+use downlink_client::v1::{GetLatestRequest, LatestValue};
+
+use super::output::{Printer, value_cell};
+use super::value::quality_word;
+use super::{Context, Format, event_json};
+
+/// Prints the newest event of each signal, or of those named.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  downlink latest
+  downlink latest iss/NODE3000005
+  downlink latest 'iss/*' --output json")]
+pub(super) struct Latest {
+    /// Names or globs: `*` stands for any text without '/', `**` for any text.
+    #[arg(value_name = "SIGNAL")]
+    signals: Vec<String>,
+}
+
+impl Latest {
+    pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
+        let client = context.connect().await?;
+        let mut printer = Printer::new(context.format);
+        let mut request = GetLatestRequest { signals: self.signals.clone(), ..GetLatestRequest::default() };
+        let mut rows = vec![];
+        loop {
+            let page = client.latest(request.clone()).await?;
+            for latest in &page.values {
+                match context.format {
+                    Format::Human => rows.push(row(latest)),
+                    Format::Json => printer.json(&json(latest))?,
+                }
+            }
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        if context.format == Format::Human && !rows.is_empty() {
+            printer.table(["SIGNAL", "EVENT TIME", "AGE", "OFFSET", "QUALITY", "VALUE"], &rows)?;
+        }
+        Ok(printer.flush()?)
+    }
+}
+
+fn row(latest: &LatestValue) -> [String; 6] {
+    let event = latest.event.clone().unwrap_or_default();
+    let quality = format!("{}{}", quality_word(event.quality()), if latest.stale { ", old" } else { "" });
+    let age = latest.age.as_ref().map(|age| age_text(age.seconds)).unwrap_or_default();
+    let time = event.event_time.as_ref().map(rfc3339).unwrap_or_default();
+    [event.signal.clone(), time, age, event.offset.to_string(), quality, value_cell(&event)]
+}
+
+fn age_text(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3600),
+        172_800.. => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn json(latest: &LatestValue) -> serde_json::Value {
+    let mut object = event_json::to_json(&latest.event.clone().unwrap_or_default());
+    let age = latest.age.map(|age| age.seconds as f64 + f64::from(age.nanos) / 1e9);
+    object.insert("age_seconds".to_owned(), age.into());
+    object.insert("stale".to_owned(), latest.stale.into());
+    object.insert("unchanged_since".to_owned(), latest.unchanged_since.as_ref().map(rfc3339).into());
+    object.into()
+}

@@ -1,0 +1,160 @@
+//! Printing: events and tables for people, JSON lines for programs.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use downlink_client::time::push_rfc3339;
+use downlink_client::v1::{Event, Gap, Quality};
+use serde_json::Value as Json;
+
+use super::{Format, event_json, value};
+
+/// Standard output, buffered. Gaps go there as JSON, and to standard error for people.
+pub(super) struct Printer {
+    format: Format,
+    out: BufWriter<StdoutLock<'static>>,
+    line: String,
+}
+
+impl Printer {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, out: BufWriter::with_capacity(64 << 10, io::stdout().lock()), line: String::new() }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
+        match self.format {
+            Format::Human => {
+                self.line.clear();
+                push_event(&mut self.line, event);
+                writeln!(self.out, "{}", self.line)
+            }
+            Format::Json => self.json(&event_json::to_json(event).into()),
+        }
+    }
+
+    pub(super) fn gap(&mut self, gap: &Gap) -> io::Result<()> {
+        match self.format {
+            Format::Human => {
+                self.out.flush()?;
+                warn_of_gap(gap);
+                Ok(())
+            }
+            Format::Json => self.json(&event_json::gap_json(gap)),
+        }
+    }
+
+    pub(super) fn json(&mut self, json: &Json) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, json)?;
+        self.out.write_all(b"\n")
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Rows in aligned columns; the last column is as wide as it likes.
+    pub(super) fn table<const N: usize>(
+        &mut self,
+        header: [&str; N],
+        rows: &[[String; N]],
+    ) -> io::Result<()> {
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.chain([header[column].len()]).max().unwrap_or_default()
+        };
+        let widths: Vec<_> = (0..N).map(width).collect();
+        let header = header.map(str::to_owned);
+        for row in std::iter::once(&header).chain(rows) {
+            self.line.clear();
+            for (cell, width) in row.iter().zip(&widths) {
+                self.line.push_str(&format!("{cell:width$}  "));
+            }
+            writeln!(self.out, "{}", self.line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Says on standard error that events are missing.
+pub(super) fn warn_of_gap(gap: &Gap) {
+    let reason = event_json::gap_reason(gap);
+    eprintln!("downlink: events {} to {} are missing: {reason}", gap.first_offset, gap.last_offset);
+}
+
+/// `offset  event time  signal  value`, and what is unusual about it.
+fn push_event(line: &mut String, event: &Event) {
+    line.push_str(&format!("{:>8}  ", event.offset));
+    let start = line.len();
+    if let Some(time) = &event.event_time {
+        push_rfc3339(line, time);
+    }
+    let padding = (30 + start).saturating_sub(line.len());
+    line.extend(std::iter::repeat_n(' ', padding + 2));
+    line.push_str(&format!("{:24}  ", event.signal));
+    push_value_on_one_line(line, event);
+    if !matches!(event.quality(), Quality::Good | Quality::Unspecified) {
+        line.push_str(&format!("  ({})", value::quality_word(event.quality())));
+    }
+    for (key, text) in &event.attributes {
+        line.push_str(&format!("  {key}={text:?}"));
+    }
+}
+
+fn push_value_on_one_line(line: &mut String, event: &Event) {
+    use downlink_client::v1::value::Kind;
+    match event.value.as_ref().and_then(|value| value.kind.as_ref()) {
+        // Text is quoted, so that it cannot pass for a number or break the line.
+        Some(Kind::StringValue(text)) => line.push_str(&format!("{text:?}")),
+        Some(Kind::BytesValue(bytes)) => line.push_str(&format!("base64:{}", value::base64(bytes))),
+        Some(Kind::DoubleValue(_) | Kind::IntValue(_) | Kind::BoolValue(_)) | None => {
+            value::push_value(line, event.value.as_ref());
+        }
+    }
+}
+
+/// The value of an event as one cell of a table.
+pub(super) fn value_cell(event: &Event) -> String {
+    let mut cell = String::new();
+    push_value_on_one_line(&mut cell, event);
+    cell
+}
+
+/// A number with its thousands set apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downlink_client::{Timestamp, event};
+
+    #[test]
+    fn an_event_is_one_line() {
+        let mut event = event("a", "two\nlines");
+        event.offset = 7;
+        event.event_time = Some(Timestamp { seconds: 0, nanos: 500_000_000 });
+        event.quality = Quality::Bad.into();
+        let mut line = String::new();
+        push_event(&mut line, &event);
+        let expected =
+            "       7  1970-01-01T00:00:00.5Z          a                         \"two\\nlines\"  (bad)";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1000, 2_706_427].map(grouped), ["0", "999", "1,000", "2,706,427"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! `downlink read`: replays a part of the log.
+
+use clap::{Args, ValueEnum};
+use downlink_client::v1::{OnDamage, ReadRequest, read_response::Frame};
+
+use super::Context;
+use super::output::Printer;
+use super::position::{FilterArguments, Place};
+
+/// Prints a part of the log, oldest first, up to its present end.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  downlink read --max-events 10
+  downlink read --signal 'iss/NODE3*' --from 1000 --to 2000
+  downlink read --output json | jq .value")]
+pub(super) struct Read {
+    #[command(flatten)]
+    range: RangeArguments,
+    /// Stop after so many events.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    max_events: u64,
+}
+
+/// Which part of the log, and what to do about damage in it.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RangeArguments {
+    /// Where to begin: an offset, oldest or head.
+    #[arg(long, value_name = "PLACE", default_value = "oldest")]
+    from: Place,
+    /// Where to stop, exclusive: an offset, or the present head.
+    #[arg(long, value_name = "PLACE", default_value = "head")]
+    to: Place,
+    #[command(flatten)]
+    filter: FilterArguments,
+    /// What to do about events that are damaged on disk.
+    #[arg(long, value_enum, default_value_t = DamageWord::Skip)]
+    on_damage: DamageWord,
+}
+
+/// What to do about damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DamageWord {
+    /// End with an error.
+    Fail,
+    /// Say so, and go on behind it.
+    Skip,
+}
+
+impl RangeArguments {
+    pub(super) fn request(&self) -> ReadRequest {
+        let on_damage = match self.on_damage {
+            DamageWord::Fail => OnDamage::Fail,
+            DamageWord::Skip => OnDamage::Skip,
+        };
+        ReadRequest {
+            start: Some(self.from.into()),
+            end: (self.to != Place::Head).then(|| self.to.into()),
+            filter: Some(self.filter.filter()),
+            on_damage: on_damage.into(),
+            ..ReadRequest::default()
+        }
+    }
+}
+
+impl Read {
+    pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
+        let request = ReadRequest { max_events: self.max_events, ..self.range.request() };
+        let mut replay = context.connect().await?.read(request).await?;
+        let mut printer = Printer::new(context.format);
+        while let Some(frame) = replay.next().await? {
+            match frame {
+                Frame::Events(batch) => {
+                    for event in &batch.events {
+                        printer.event(event)?;
+                    }
+                }
+                Frame::Gap(gap) => printer.gap(&gap)?,
+                Frame::End(_) => break,
+            }
+        }
+        Ok(printer.flush()?)
+    }
+}

@@ -1,0 +1,5 @@
+//! The International Space Station's public telemetry as a source: its items, its times, its recordings.
+
+pub mod catalogue;
+pub mod recording;
+pub mod time;

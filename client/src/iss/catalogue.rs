@@ -1,0 +1,85 @@
+//! The items of the public feed, and what their values are.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use downlink_proto::v1::value::Kind;
+
+/// Every item that the feed is known to have, with its kind: `analog` or `enum`.
+const CATALOGUE: &str = include_str!("catalogue.csv");
+
+static NATURES: LazyLock<HashMap<&'static str, Nature>> = LazyLock::new(|| {
+    let rows = CATALOGUE.lines().skip(1).map(|row| row.split_once(',').expect("a row is pui,kind"));
+    let nature = |kind| if kind == "enum" { Nature::Enumerated } else { Nature::Analog };
+    rows.map(|(pui, kind)| (pui, nature(kind))).collect()
+});
+
+/// What the values of an item are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Measured: a double, even where the feed leaves the point out.
+    Analog,
+    /// The code of a state: an integer.
+    Enumerated,
+    /// Not in the catalogue: whatever each text looks like.
+    Unknown,
+}
+
+impl Nature {
+    /// The nature of an item.
+    pub fn of(pui: &str) -> Self {
+        NATURES.get(pui).copied().unwrap_or(Self::Unknown)
+    }
+
+    /// The value that the feed's text means, if it is one of this nature.
+    ///
+    /// For an unknown item: an integer if it is one that fits 64 bits and prints back the same, else a double if
+    /// it is a finite number, else text. Nothing is no value.
+    pub fn value(self, text: &str) -> Option<Kind> {
+        let double = || text.parse().ok().filter(|double: &f64| double.is_finite()).map(Kind::DoubleValue);
+        match self {
+            Self::Analog => double(),
+            Self::Enumerated => text.parse().ok().map(Kind::IntValue),
+            Self::Unknown if text.is_empty() => None,
+            Self::Unknown => {
+                let int = text.parse().ok().filter(|int: &i64| int.to_string() == text).map(Kind::IntValue);
+                int.or_else(double).or_else(|| Some(Kind::StringValue(text.to_owned())))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_whole() {
+        assert_eq!(NATURES.len(), 337);
+        let enumerated = NATURES.values().filter(|nature| **nature == Nature::Enumerated).count();
+        assert_eq!(enumerated, 161);
+        assert!(CATALOGUE.lines().skip(1).all(|row| row.ends_with(",analog") || row.ends_with(",enum")));
+    }
+
+    #[test]
+    fn a_value_is_what_its_item_measures() {
+        let tank = Nature::of("NODE3000005");
+        assert_eq!(tank.value("12"), Some(Kind::DoubleValue(12.0)));
+        assert_eq!(tank.value("n/a"), None);
+        let state = Nature::of("NODE3000004");
+        assert_eq!(state.value("16"), Some(Kind::IntValue(16)));
+        assert_eq!(state.value("16.5"), None);
+    }
+
+    #[test]
+    fn an_unknown_item_goes_by_its_text() {
+        let value = |text| Nature::of("NEW000001").value(text);
+        assert_eq!(value("-12"), Some(Kind::IntValue(-12)));
+        assert_eq!(value("012"), Some(Kind::DoubleValue(12.0)));
+        assert_eq!(value("9223372036854775808"), Some(Kind::DoubleValue(9_223_372_036_854_775_808.0)));
+        assert_eq!(value("1.50"), Some(Kind::DoubleValue(1.5)));
+        assert_eq!(value("inf"), Some(Kind::StringValue("inf".to_owned())));
+        assert_eq!(value("DOCKED"), Some(Kind::StringValue("DOCKED".to_owned())));
+        assert_eq!(value(""), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! What the API describes and this version does not serve says so; what makes no sense is named.
+
+use downlink_proto::v1::admin_service_client::AdminServiceClient;
+use downlink_proto::v1::append_stream_request::{Batch, Message, Open};
+use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
+use downlink_proto::v1::position::At;
+use downlink_proto::v1::{self, AppendRequest, EventColumns, ReadRequest, SubscribeRequest};
+use prost_types::{Duration, Timestamp};
+use tonic::Code;
+
+use crate::append::numbered;
+use crate::harness::Server;
+use crate::producer::Producer;
+use crate::read::signals;
+use crate::refusal::{Books, Refusal, refused};
+use crate::subscribe::Subscription;
+
+#[track_caller]
+fn not_yet(refusal: Refusal) {
+    refusal.is(Code::Unimplemented, "NOT_SERVED_YET");
+}
+
+fn positions() -> Vec<At> {
+    vec![
+        At::EventTime(Timestamp::default()),
+        At::IngestTime(Timestamp::default()),
+        At::LastEvents(3),
+        At::Ago(Duration::default()),
+        At::Consumer("me".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn batches_in_columns_are_not_served_yet_and_enter_the_books() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let columns = Some(EventColumns { signals: vec!["a".to_owned()], ..EventColumns::default() });
+    for events in [vec![], numbered("a", 3)] {
+        let request = AppendRequest { events, columns: columns.clone(), ..Default::default() };
+        not_yet(refused(server.ingest().await.append(request).await));
+    }
+    let (mut producer, _) = Producer::open(&server, Open::default()).await;
+    producer.say(Message::Batch(Batch { sequence: 1, events: numbered("a", 2), columns }));
+    not_yet(Refusal::read(&producer.try_answer().await.unwrap_err()));
+    assert_eq!(Books::of(&server).await, Books::default().plus(0, 0, 5));
+}
+
+#[tokio::test]
+async fn options_of_read_that_are_not_served_yet_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut requests = vec![
+        ReadRequest { backwards: true, ..Default::default() },
+        ReadRequest { pacing: Some(v1::Pacing { speed: 1.0, max_gap: None }), ..Default::default() },
+        ReadRequest { encoding: v1::Encoding::Columns.into(), ..Default::default() },
+    ];
+    for at in positions() {
+        let place = Some(v1::Position { at: Some(at) });
+        requests.push(ReadRequest { start: place.clone(), ..Default::default() });
+        requests.push(ReadRequest { end: place, ..Default::default() });
+    }
+    for request in requests {
+        not_yet(refused(server.query().await.read(request).await));
+    }
+}
+
+#[tokio::test]
+async fn options_of_subscribe_that_are_not_served_yet_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let report = |mode: v1::report::Mode| Some(v1::Report { mode: mode.into(), ..Default::default() });
+    let initial = Some(v1::Report { initial_values: true, ..Default::default() });
+    let mut requests = vec![
+        SubscribeRequest { report: report(v1::report::Mode::OnChange), ..Default::default() },
+        SubscribeRequest { report: report(v1::report::Mode::Sample), ..Default::default() },
+        SubscribeRequest { report: initial, ..Default::default() },
+        SubscribeRequest { max_batch_delay: Some(Duration { seconds: 1, nanos: 0 }), ..Default::default() },
+        SubscribeRequest { on_slow: v1::OnSlow::Conflate.into(), ..Default::default() },
+        SubscribeRequest { on_slow: v1::OnSlow::Disconnect.into(), ..Default::default() },
+        SubscribeRequest { encoding: v1::Encoding::Columns.into(), ..Default::default() },
+    ];
+    for at in positions() {
+        requests.push(SubscribeRequest { start: Some(v1::Position { at: Some(at) }), ..Default::default() });
+    }
+    for request in requests {
+        let result = Subscription::try_to(&server, request).await.map(|subscription| subscription.next);
+        not_yet(refused(result));
+    }
+    let defaults = SubscribeRequest {
+        report: report(v1::report::Mode::All),
+        max_batch_delay: Some(Duration::default()),
+        on_slow: v1::OnSlow::CatchUp.into(),
+        encoding: v1::Encoding::Rows.into(),
+        ..Default::default()
+    };
+    Subscription::to(&server, defaults).await.caught_up().await;
+}
+
+#[tokio::test]
+async fn methods_that_are_not_served_yet_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (mut ingest, mut query) = (server.ingest().await, server.query().await);
+    not_yet(refused(ingest.define_signals(v1::DefineSignalsRequest::default()).await));
+    not_yet(refused(query.aggregate(v1::AggregateRequest::default()).await));
+    not_yet(refused(query.lookup_offset(v1::LookupOffsetRequest::default()).await));
+    let latest = v1::GetLatestRequest { as_of_offset: Some(1), ..Default::default() };
+    not_yet(refused(query.get_latest(latest).await));
+    let latest = v1::GetLatestRequest { as_of_time: Some(Timestamp::default()), ..Default::default() };
+    not_yet(refused(query.get_latest(latest).await));
+
+    let mut consumer = ConsumerServiceClient::new(server.channel().await);
+    not_yet(refused(consumer.commit_checkpoint(v1::CommitCheckpointRequest::default()).await));
+    not_yet(refused(consumer.get_consumer(v1::GetConsumerRequest::default()).await));
+    not_yet(refused(consumer.list_consumers(v1::ListConsumersRequest::default()).await));
+    not_yet(refused(consumer.delete_consumer(v1::DeleteConsumerRequest::default()).await));
+
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    not_yet(refused(admin.verify_log(v1::VerifyLogRequest::default()).await));
+    not_yet(refused(admin.create_backup(v1::CreateBackupRequest::default()).await));
+    not_yet(refused(admin.get_retention(v1::GetRetentionRequest {}).await));
+    not_yet(refused(admin.set_retention(v1::SetRetentionRequest::default()).await));
+    not_yet(refused(admin.truncate_log(v1::TruncateLogRequest::default()).await));
+}
+
+#[tokio::test]
+async fn a_filter_that_makes_no_sense_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.append(numbered("a", 1)).await;
+    let mut query = server.query().await;
+    let quality = Some(v1::Filter { min_quality: 9, ..Default::default() });
+    for (filter, field) in [(signals(&["a", ""]), "filter.signals[1]"), (quality, "filter.min_quality")] {
+        let read = ReadRequest { filter: filter.clone(), ..Default::default() };
+        refused(query.read(read).await).is(Code::InvalidArgument, "INVALID_FILTER").names(&[field]);
+        let subscribe = SubscribeRequest { filter, ..Default::default() };
+        refused(query.subscribe(subscribe).await).is(Code::InvalidArgument, "INVALID_FILTER").names(&[field]);
+    }
+    let latest = v1::GetLatestRequest { signals: vec![String::new()], ..Default::default() };
+    refused(query.get_latest(latest).await).is(Code::InvalidArgument, "INVALID_FILTER").names(&["signals[0]"]);
+}
+
+#[tokio::test]
+async fn numbers_that_mean_nothing_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut query = server.query().await;
+    let place = |at| Some(v1::Position { at: Some(at) });
+    let cases = [
+        (ReadRequest { start: place(At::Offset(0)), ..Default::default() }, "start.offset"),
+        (ReadRequest { end: place(At::Offset(0)), ..Default::default() }, "end.offset"),
+        (ReadRequest { start: place(At::Edge(9)), ..Default::default() }, "start.edge"),
+        (ReadRequest { encoding: 9, ..Default::default() }, "encoding"),
+        (ReadRequest { on_damage: 9, ..Default::default() }, "on_damage"),
+        (ReadRequest { on_truncated: -1, ..Default::default() }, "on_truncated"),
+    ];
+    for (request, field) in cases {
+        refused(query.read(request).await).is(Code::InvalidArgument, "INVALID_REQUEST").names(&[field]);
+    }
+    let cases = [
+        (SubscribeRequest { on_slow: 9, ..Default::default() }, "on_slow"),
+        (SubscribeRequest { start: place(At::Offset(0)), ..Default::default() }, "start.offset"),
+    ];
+    for (request, field) in cases {
+        refused(query.subscribe(request).await).is(Code::InvalidArgument, "INVALID_REQUEST").names(&[field]);
+    }
+}
