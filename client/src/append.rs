@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 pub use batch::{BatchBuilder, EncodedBatch};
 pub use stream::AppendStream;
 
-use crate::{Client, Refusal, Result};
+use crate::{Client, Error, Refusal, Result};
 use batch::BatchLimits;
 use driver::Driver;
 use queue::Queue;
@@ -31,7 +31,8 @@ const BATCH_FRAME_BYTES: u32 = 32;
 /// Who appends, and in which portions. Memory is bounded by `window_batches` × `batch_bytes_max` and an event.
 #[derive(Clone, Debug)]
 pub struct AppenderOptions {
-    /// The producer's name for itself, stable across its restarts. What it has on disk is never sent twice.
+    /// The producer's name for itself, stable across its restarts: what it has on disk is never kept twice. Empty:
+    /// a name that nobody else has, so that at least retries are harmless.
     pub producer_id: String,
     /// A new epoch starts afresh and fences every lower one.
     pub producer_epoch: u64,
@@ -135,6 +136,7 @@ pub struct Appender {
     queue: Arc<Queue>,
     progress: watch::Receiver<Progress>,
     driver: JoinHandle<()>,
+    url: String,
     resume_point: ResumePoint,
 }
 
@@ -145,12 +147,16 @@ pub struct Progress {
     pub totals: Totals,
     /// Why there is no connection at present, if there is none.
     pub disconnected: Option<String>,
-    pub(crate) failure: Option<crate::Error>,
+    pub(crate) failure: Option<Error>,
     pub(crate) finished: bool,
 }
 
 impl Appender {
-    pub(crate) async fn open(client: Client, options: AppenderOptions) -> Result<Self> {
+    pub(crate) async fn open(client: Client, mut options: AppenderOptions) -> Result<Self> {
+        if options.producer_id.is_empty() {
+            options.producer_id = format!("client/{}", uuid::Uuid::new_v4());
+        }
+        let url = client.url().to_owned();
         let (stream, opened) = AppendStream::open(&client, options.open(), options.window_batches).await?;
         let resume_point = ResumePoint {
             durable_events: opened.durable_events,
@@ -171,7 +177,7 @@ impl Appender {
         let (driver, progress) = Driver::new(client, options, Arc::clone(&queue), &opened)?;
         // The task "appender" ends when the appender is finished or dropped, or has failed for good.
         let driver = tokio::spawn(driver.run(stream));
-        Ok(Self { queue, progress, driver, resume_point })
+        Ok(Self { queue, progress, driver, url, resume_point })
     }
 
     /// Where the producer stood when this appender was opened.
@@ -230,11 +236,11 @@ impl Appender {
         }
     }
 
-    fn failure(&self) -> crate::Error {
-        self.progress.borrow().failure.clone().unwrap_or_else(|| crate::Error::Protocol {
-            url: String::new(),
-            reason: "a panic of the appender's task".to_owned(),
-        })
+    fn failure(&self) -> Error {
+        let failure = self.progress.borrow().failure.clone();
+        // Without a failure the task was ended from outside, together with its runtime.
+        let reason = "the appender's task has ended".to_owned();
+        failure.unwrap_or_else(|| Error::ConnectionLost { url: self.url.clone(), reason })
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Error {
         reason: String,
     },
     /// The connection broke in the middle of a call.
-    #[error("the connection to {url} was lost ({reason}); try again")]
+    #[error("the connection to {url} was lost ({reason})")]
     ConnectionLost {
         /// The server.
         url: String,

@@ -25,7 +25,11 @@ fn main() -> ExitCode {
 
 /// One line, for people: what was wrong, and what to do.
 fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("downlink: {}", format!("{error:#}").replace('\n', "; "));
+    let advice = match error.downcast_ref() {
+        Some(downlink_client::Error::ConnectionLost { .. }) => "; run it again",
+        Some(_) | None => "",
+    };
+    eprintln!("downlink: {}{advice}", format!("{error:#}").replace('\n', "; "));
     ExitCode::FAILURE
 }
 

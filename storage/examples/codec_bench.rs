@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use downlink_storage::block::{BatchRecord, Block, BlockBuilder, Effort, ProducerStamp, Tally};
 use downlink_storage::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
 
-const DEFAULT_PATH: &str = "/work/shared/data/recorded/2018-10-12_full_day.csv.zst";
+const DEFAULT_PATH: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/recorded/2018-10-12_full_day.csv.zst");
 /// 2018-01-01T00:00:00Z.
 const NEW_YEAR_NANOS: i128 = 1_514_764_800_000_000_000;
 const BATCH_EVENTS: usize = 1_000;

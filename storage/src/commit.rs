@@ -77,6 +77,8 @@ enum Answer {
     Duplicate(Span),
     /// In the log, or in this very group, too far back to be remembered.
     Settled(Identity),
+    /// Answered in turn: what it was refused for may be in this very group.
+    Refused(Error),
 }
 
 impl Writer {
@@ -168,7 +170,7 @@ impl Writer {
             }
             Err(error) => {
                 self.shared.books.count_rejected(events);
-                done.give(Err(error));
+                group.answers.push((done, Answer::Refused(error)));
             }
         }
     }
@@ -234,8 +236,8 @@ impl Writer {
         if let Err(error) = durable {
             let events: u64 = group.answers.iter().map(|(_, answer)| answer.appended_events()).sum();
             self.shared.books.count_rejected(events);
-            for (done, _) in group.answers {
-                done.give(Err(error.clone()));
+            for (done, answer) in group.answers {
+                done.give(Err(answer.into_refusal().unwrap_or_else(|| error.clone())));
             }
             return;
         }
@@ -245,6 +247,7 @@ impl Writer {
                 Answer::Appended(span) => done.give(Ok(Appended::of(span, head, false))),
                 Answer::Duplicate(span) => done.give(Ok(Appended::of(Some(span), head, true))),
                 Answer::Settled(identity) => lookup::request(&self.lookups, identity, done),
+                Answer::Refused(error) => done.give(Err(error)),
             }
         }
         if self.events_since_snapshot >= self.options.snapshot_every_events {
@@ -363,7 +366,14 @@ impl Answer {
     fn appended_events(&self) -> u64 {
         match self {
             Self::Appended(span) => span.map_or(0, |span| u64::from(span.events)),
-            Self::Duplicate(_) | Self::Settled(_) => 0,
+            Self::Duplicate(_) | Self::Settled(_) | Self::Refused(_) => 0,
+        }
+    }
+
+    fn into_refusal(self) -> Option<Error> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::Appended(_) | Self::Duplicate(_) | Self::Settled(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! [`Log`]: open, append, read, head: the only door for the rest.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -433,6 +434,7 @@ impl Log {
 
 impl Inner {
     fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
         self.sealer.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // An answer may drop the last clone on a thread that cannot wait for itself. All threads end when the

@@ -1,6 +1,7 @@
 //! Finds the offsets of batches that were settled long ago, away from the writer: a late retry slows nobody.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use crate::block::{BatchRecord, Block};
@@ -39,31 +40,32 @@ pub(crate) fn request(queue: &SyncSender<Lookup>, identity: Identity, done: Done
 /// Answers lookups until the queue is closed.
 pub(crate) fn run(shared: &Shared, queue: Receiver<Lookup>) {
     while let Ok(lookup) = queue.recv() {
-        let span = find(shared, &lookup);
         // A settled sequence without a record was an empty or refused batch.
-        lookup.done.give(Ok(Appended::of(span, shared.head(), true)));
+        let found = find(shared, &lookup).map(|span| Appended::of(span, shared.head(), true));
+        lookup.done.give(found);
     }
 }
 
-fn find(shared: &Shared, lookup: &Lookup) -> Option<Span> {
+fn find(shared: &Shared, lookup: &Lookup) -> Result<Option<Span>, Error> {
     let mut from = shared.segments.oldest();
-    loop {
-        from = match read::read(shared, from, None) {
-            Ok(Chunk::Block(block)) => match record(&block, lookup) {
+    while from < shared.head() {
+        if shared.closing.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        from = match read::read(shared, from, None)? {
+            Chunk::Block(block) => match record(&block, lookup) {
                 Some(record) if record.producer.sequence == lookup.sequence => {
-                    return Some(Span { first: record.first_offset, events: record.events });
+                    return Ok(Some(Span { first: record.first_offset, events: record.events }));
                 }
                 // The producer's sequences ascend: beyond it there is nothing to find.
-                Some(_) => return None,
+                Some(_) => return Ok(None),
                 None => block.end_offset(),
             },
-            Ok(Chunk::Gap { end, .. } | Chunk::Skipped { end }) => end,
-            Ok(Chunk::Head) | Err(_) => return None,
+            Chunk::Gap { end, .. } | Chunk::Skipped { end } => end,
+            Chunk::Head => return Ok(None),
         };
-        if from >= shared.head() {
-            return None;
-        }
     }
+    Ok(None)
 }
 
 /// The first of the producer's batches in the block that is not before the one looked for.

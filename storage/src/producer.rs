@@ -122,6 +122,10 @@ impl Producers {
         if sequence == 0 || sequence > next {
             return Err(gap(next));
         }
+        if producer.recorded.epoch != epoch {
+            // What is recorded are the same numbers of an older epoch: other batches.
+            return Ok(Verdict::Settled);
+        }
         let recent = &producer.recorded.recent;
         let found = recent.binary_search_by_key(&sequence, |(sequence, _)| *sequence);
         Ok(found.map_or(Verdict::Settled, |found| Verdict::Duplicate(recent[found].1)))

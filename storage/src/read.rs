@@ -64,7 +64,7 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
         None => from,
     };
     match segment.read(wanted, end)? {
-        Found::Block(block) => Ok(Chunk::Block(Arc::new(block))),
+        Found::Block(block) => Ok(Chunk::Block(block)),
         Found::Missing(missing_end) => Ok(Chunk::Gap { first: wanted, end: missing_end }),
     }
 }

@@ -178,7 +178,7 @@ fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Op
                 Found::Block(block) => {
                     // Sealing has merged it with blocks that the snapshot holds already.
                     let known = next.since(block.first_offset()) as usize;
-                    let block = if known > 0 { block.slice(known..block.len()) } else { block };
+                    let block = if known > 0 { Arc::new(block.slice(known..block.len())) } else { block };
                     replayed += block.len() as u64;
                     derived.apply(&block, options.request_ids_max);
                     block.end_offset()

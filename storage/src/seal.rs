@@ -229,10 +229,10 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn push(&mut self, block: Block) {
+    fn push(&mut self, block: Arc<Block>) {
         self.events += block.len();
         self.bytes += block.memory_bytes();
-        self.blocks.push(Arc::new(block));
+        self.blocks.push(block);
     }
 
     /// Writes as many blocks of the wanted size as there are.
@@ -244,7 +244,7 @@ impl Gathered {
         }
         self.clear();
         if row < merged.len() {
-            self.push(merged.slice(row..merged.len()));
+            self.push(Arc::new(merged.slice(row..merged.len())));
         }
         Ok(())
     }

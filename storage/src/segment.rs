@@ -31,7 +31,7 @@ pub(crate) struct Segment {
 /// What there is at an offset.
 pub(crate) enum Found {
     /// A block that contains it.
-    Block(Block),
+    Block(Arc<Block>),
     /// Nothing that can be read, up to this offset (exclusive).
     Missing(Offset),
 }
@@ -114,7 +114,7 @@ impl Segment {
         {
             match Block::decode(&value) {
                 Ok(block) if block.first_offset() == first && block.end_offset() > offset => {
-                    return Ok(Found::Block(block));
+                    return Ok(Found::Block(Arc::new(block)));
                 }
                 Ok(_) => {}
                 Err(block::DecodeError::NewerVersion { found }) => {

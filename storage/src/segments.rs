@@ -18,6 +18,9 @@ pub(crate) struct Segments {
     row: RwLock<Vec<Entry>>,
     newest: RwLock<Option<Arc<Segment>>>,
     opened: Mutex<Opened>,
+    /// Held while a segment is opened or replaced: those who need none but open ones are not kept waiting, the
+    /// writer among them. Taken before `opened`.
+    opening: Mutex<()>,
 }
 
 /// One place in the row.
@@ -61,6 +64,7 @@ impl Segments {
             row: RwLock::new(row),
             newest: RwLock::new(newest),
             opened: Mutex::new(opened),
+            opening: Mutex::default(),
         }
     }
 
@@ -105,9 +109,11 @@ impl Segments {
         if let Some(newest) = self.newest().filter(|newest| newest.header.first == entry.first) {
             return Ok(newest);
         }
-        let mut opened = self.opened();
-        if let Some(segment) = opened.take(entry.first) {
-            opened.keep(segment.clone());
+        if let Some(segment) = self.opened().find(entry.first) {
+            return Ok(segment);
+        }
+        let _opening = self.opening();
+        if let Some(segment) = self.opened().find(entry.first) {
             return Ok(segment);
         }
         // The sealer may have replaced it since `entry` was read.
@@ -119,12 +125,13 @@ impl Segments {
             return Err(Error::Damaged(format!("segment {} belongs to another log", entry.first)));
         }
         let segment = Arc::new(segment);
-        opened.keep(segment.clone());
+        self.opened().keep(segment.clone());
         Ok(segment)
     }
 
     /// The sealed form has taken the place of the raw one on disk. Gives back the raw one, if it is open.
     pub(crate) fn sealed(&self, first: Offset) -> Option<Arc<Segment>> {
+        let _opening = self.opening();
         let mut opened = self.opened();
         let mut row = self.row.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = row.iter_mut().find(|entry| entry.first == first) {
@@ -162,12 +169,23 @@ impl Segments {
         segment.index().blocks().first().map(|block| block.ingest_time_first)
     }
 
+    fn opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Opened {
+    /// The segment that begins at `first`, if it is open; now the most recently used.
+    fn find(&mut self, first: Offset) -> Option<Arc<Segment>> {
+        let segment = self.take(first)?;
+        self.keep(segment.clone());
+        Some(segment)
+    }
+
     /// The segment that begins at `first`, if it is open anywhere; no longer kept here.
     fn take(&mut self, first: Offset) -> Option<Arc<Segment>> {
         for segments in [&mut self.kept, &mut self.lent] {

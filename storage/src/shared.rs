@@ -1,7 +1,7 @@
 //! What the writer, the readers and the sealer have in common.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) projection: RwLock<Projection>,
     pub(crate) books: Books,
+    /// Whoever is at something long gives it up.
+    pub(crate) closing: AtomicBool,
     head: AtomicU64,
     newest_ingest_time: RwLock<Option<Timestamp>>,
     tail: RwLock<Tail>,
@@ -69,6 +71,7 @@ impl Shared {
                 duplicates: AtomicU64::new(tally.duplicate_events),
                 rejected: AtomicU64::new(tally.rejected_events),
             },
+            closing: AtomicBool::new(false),
             head: AtomicU64::new(head.get()),
             newest_ingest_time: RwLock::new((head > Offset::FIRST).then_some(last_ingest_time)),
             tail: RwLock::new(Tail { blocks: VecDeque::new(), bytes: 0, bytes_max: tail_bytes_max }),

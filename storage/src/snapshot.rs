@@ -99,7 +99,11 @@ impl Snapshots {
     /// The newest whole snapshot, and the log it is of.
     pub(crate) fn load(&mut self) -> Option<(Uuid, Derived)> {
         let found = (0..SLOTS).filter_map(|slot| Some((slot, decode(&self.read(slot)?).ok()?)));
-        let (slot, newest) = found.max_by_key(|(_, (_, derived))| derived.valid_for)?;
+        // Of two for the same offset, the newer one has counted more.
+        let (slot, newest) = found.max_by_key(|(_, (_, derived))| {
+            let Tally { duplicate_events, rejected_events } = derived.tally;
+            (derived.valid_for, duplicate_events + rejected_events)
+        })?;
         self.next_slot = (slot + 1) % SLOTS;
         Some(newest)
     }

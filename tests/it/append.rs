@@ -48,8 +48,11 @@ async fn offsets_are_dense_from_one_whatever_the_sizes_of_the_batches() {
 async fn a_retried_request_id_answers_the_first_offsets_also_after_kill_and_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path());
-    let request =
-        AppendRequest { events: numbered("once", 3), request_id: Uuid::new_v4().into(), ..Default::default() };
+    let request = AppendRequest {
+        events: numbered("once", 3),
+        request_id: Uuid::new_v4().into(),
+        ..Default::default()
+    };
     server.append(numbered("before", 2)).await;
     let first = append(&server, request.clone()).await.unwrap();
     assert_eq!((first.first_offset, first.last_offset, first.duplicate), (3, 5, false));
@@ -71,8 +74,11 @@ async fn a_retried_request_id_answers_the_first_offsets_also_after_kill_and_rest
 async fn the_same_id_counts_its_events_as_duplicates() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let request =
-        AppendRequest { events: numbered("once", 3), request_id: Uuid::new_v4().into(), ..Default::default() };
+    let request = AppendRequest {
+        events: numbered("once", 3),
+        request_id: Uuid::new_v4().into(),
+        ..Default::default()
+    };
     for _ in 0..3 {
         append(&server, request.clone()).await.unwrap();
     }
@@ -85,8 +91,11 @@ async fn the_same_id_counts_its_events_as_duplicates() {
 async fn a_retry_is_recognised_while_the_first_try_is_still_on_its_way() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let request =
-        AppendRequest { events: numbered("race", 5), request_id: Uuid::new_v4().into(), ..Default::default() };
+    let request = AppendRequest {
+        events: numbered("race", 5),
+        request_id: Uuid::new_v4().into(),
+        ..Default::default()
+    };
     let mut tries = tokio::task::JoinSet::new();
     let client = server.ingest().await;
     for _ in 0..16 {
@@ -103,14 +112,17 @@ async fn a_retry_is_recognised_while_the_first_try_is_still_on_its_way() {
 async fn expected_head_lets_through_only_who_knows_where_the_log_ends() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let at = |head| AppendRequest { events: numbered("cas", 2), expected_head: Some(head), ..Default::default() };
+    let at =
+        |head| AppendRequest { events: numbered("cas", 2), expected_head: Some(head), ..Default::default() };
     assert_eq!(append(&server, at(1)).await.unwrap().head_offset, 3);
 
     for wrong in [1, 2, 4, u64::MAX] {
         let refusal = refused(append(&server, at(wrong)).await).is(Code::Aborted, "EXPECTED_HEAD_MISMATCH");
         assert_eq!((&*refusal.metadata["head"], &*refusal.metadata["expected"]), ("3", &*wrong.to_string()));
     }
-    refused(append(&server, at(0)).await).is(Code::InvalidArgument, "INVALID_REQUEST").names(&["expected_head"]);
+    refused(append(&server, at(0)).await)
+        .is(Code::InvalidArgument, "INVALID_REQUEST")
+        .names(&["expected_head"]);
     assert_eq!(append(&server, at(3)).await.unwrap().first_offset, 3);
     assert_eq!(Books::of(&server).await, Books::default().plus(4, 0, 10));
 }
@@ -156,9 +168,7 @@ async fn without_allow_partial_one_bad_event_keeps_the_whole_batch_out() {
     let server = Server::start(dir.path());
     let events = vec![event("a", 1.0), bad(), event("b", 2.0), bad()];
     let result = append(&server, AppendRequest { events, ..Default::default() }).await;
-    refused(result)
-        .is(Code::InvalidArgument, "INVALID_EVENT")
-        .names(&["events[1].value", "events[3].value"]);
+    refused(result).is(Code::InvalidArgument, "INVALID_EVENT").names(&["events[1].value", "events[3].value"]);
     assert_eq!(Books::of(&server).await, Books::default().plus(0, 0, 4));
     assert_eq!(server.info().await.signals, 0);
 }
@@ -167,7 +177,8 @@ async fn without_allow_partial_one_bad_event_keeps_the_whole_batch_out() {
 async fn allow_partial_keeps_the_good_events_and_names_each_bad_one() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let events = vec![bad(), event("a", 1.0), Event { signal: "x\u{7}".into(), ..event("b", 0.0) }, event("b", 2.0)];
+    let events =
+        vec![bad(), event("a", 1.0), Event { signal: "x\u{7}".into(), ..event("b", 0.0) }, event("b", 2.0)];
     let request = AppendRequest { events, allow_partial: true, ..Default::default() };
     let answer = append(&server, request).await.unwrap();
     assert_eq!((answer.first_offset, answer.last_offset, answer.head_offset), (1, 2, 3));
@@ -181,7 +192,8 @@ async fn allow_partial_keeps_the_good_events_and_names_each_bad_one() {
         })
         .collect();
     assert_eq!(named, [(0, "events[0].value"), (2, "events[2].signal")]);
-    let kept: Vec<_> = server.read_all().await.into_iter().map(|event| (event.offset, event.signal)).collect();
+    let kept: Vec<_> =
+        server.read_all().await.into_iter().map(|event| (event.offset, event.signal)).collect();
     assert_eq!(kept, [(1, "a".to_owned()), (2, "b".to_owned())]);
     assert_eq!(Books::of(&server).await, Books::default().plus(2, 0, 2));
 }
@@ -207,7 +219,8 @@ async fn an_unnamed_event_time_is_the_servers_clock() {
     let after = now();
     let event = &server.read_all().await[0];
     for time in [event.event_time.unwrap(), event.ingest_time.unwrap()] {
-        let time = u128::try_from(time.seconds).unwrap() * 1_000_000_000 + u128::try_from(time.nanos).unwrap();
+        let time =
+            u128::try_from(time.seconds).unwrap() * 1_000_000_000 + u128::try_from(time.nanos).unwrap();
         assert!((before..=after).contains(&time), "{before} <= {time} <= {after}");
     }
 }

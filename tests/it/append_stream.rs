@@ -22,7 +22,8 @@ fn ack(through_sequence: u64, last_offset: u64) -> Message {
 #[tokio::test]
 async fn an_anonymous_stream_begins_at_sequence_1_and_tells_the_limits() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(dir.path(), ["--set", "batch_events_max=77", "--set", "batch_bytes_max=5555"]);
+    let server =
+        Server::start_with(dir.path(), ["--set", "batch_events_max=77", "--set", "batch_bytes_max=5555"]);
     for _ in 0..2 {
         let (producer, opened) = Producer::open(&server, Open::default()).await;
         assert_eq!((opened.last_durable_sequence, opened.last_offset, opened.durable_events), (0, 0, 0));
@@ -88,7 +89,11 @@ async fn a_rejected_batch_in_the_middle_of_a_pipeline_does_not_stop_it() {
                 settled = ack.through_sequence;
             }
             Message::Reject(reject) => {
-                assert_eq!(settled, reject.sequence - 1, "before it everything was acknowledged: {answers:?}");
+                assert_eq!(
+                    settled,
+                    reject.sequence - 1,
+                    "before it everything was acknowledged: {answers:?}"
+                );
                 assert!(!reject.fatal && reject.rejections.is_empty(), "{reject:?}");
                 let problem = reject.problem.as_ref().unwrap();
                 rejects.push((reject.sequence, problem.code, problem.reason(), problem.field.as_str()));
@@ -96,10 +101,8 @@ async fn a_rejected_batch_in_the_middle_of_a_pipeline_does_not_stop_it() {
             Message::Opened(_) | Message::Draining(_) => panic!("{answer:?}"),
         }
     }
-    let expected = [
-        (3, 3, ErrorReason::InvalidEvent, "events[1].value"),
-        (6, 3, ErrorReason::BatchTooLarge, ""),
-    ];
+    let expected =
+        [(3, 3, ErrorReason::InvalidEvent, "events[1].value"), (6, 3, ErrorReason::BatchTooLarge, "")];
     assert_eq!((settled, &rejects[..]), (9, &expected[..]));
     assert_eq!(answers.last(), Some(&ack(9, 14)));
     assert_eq!(Books::of(&server).await, Books::default().plus(14, 0, 1_003));

@@ -40,14 +40,18 @@ async fn a_batch_of_1000_events_is_good_and_one_of_1001_is_too_large() {
     let server = Server::start(dir.path());
     let mut books = Books::default();
     for size in [999, 1_000, 1_001, 50_000] {
-        let request = AppendRequest { events: numbered("a", size), allow_partial: true, ..Default::default() };
+        let request =
+            AppendRequest { events: numbered("a", size), allow_partial: true, ..Default::default() };
         let result = server.ingest().await.append(request).await;
         if size <= 1_000 {
             result.unwrap();
             books = books.plus(size as u64, 0, 0);
         } else {
             let refusal = refused(result).is(Code::InvalidArgument, "BATCH_TOO_LARGE");
-            assert_eq!((&*refusal.metadata["found"], &*refusal.metadata["most"]), (&*size.to_string(), "1000"));
+            assert_eq!(
+                (&*refusal.metadata["found"], &*refusal.metadata["most"]),
+                (&*size.to_string(), "1000")
+            );
             books = books.plus(0, 0, size as u64);
         }
         assert_eq!(Books::of(&server).await, books, "{size} events");
@@ -61,7 +65,8 @@ async fn a_batch_of_1_mib_is_good_and_one_byte_more_is_too_large() {
     let mut client = server.ingest().await;
     client.append(request_of(MIB - 1)).await.unwrap();
     client.append(request_of(MIB)).await.unwrap();
-    let refusal = refused(client.append(request_of(MIB + 1)).await).is(Code::InvalidArgument, "BATCH_TOO_LARGE");
+    let refusal =
+        refused(client.append(request_of(MIB + 1)).await).is(Code::InvalidArgument, "BATCH_TOO_LARGE");
     assert_eq!(refusal.metadata["most"], MIB.to_string());
     assert_eq!(Books::of(&server).await, Books::default().plus(4, 0, 2));
 }
@@ -94,17 +99,16 @@ async fn limits_are_settings() {
     let dir = tempfile::tempdir().unwrap();
     let settings = ["batch_events_max=3", "batch_bytes_max=2000", "signal_bytes_max=5", "value_bytes_max=9"];
     let server = Server::start_with(dir.path(), settings.iter().flat_map(|setting| ["--set", setting]));
-    let append = async |events| {
-        server.ingest().await.append(AppendRequest { events, ..Default::default() }).await
-    };
+    let append =
+        async |events| server.ingest().await.append(AppendRequest { events, ..Default::default() }).await;
     append(numbered("five5", 3)).await.unwrap();
     refused(append(numbered("a", 4)).await).is(Code::InvalidArgument, "BATCH_TOO_LARGE");
     refused(append(vec![blob(1_000), blob(1_000)]).await).is(Code::InvalidArgument, "BATCH_TOO_LARGE");
     refused(append(numbered("sixsix", 1)).await).is(Code::InvalidArgument, "INVALID_EVENT");
     append(vec![Event { signal: "blob".to_owned(), ..blob(9) }]).await.unwrap();
-    refused(append(vec![blob(10)]).await).is(Code::InvalidArgument, "INVALID_EVENT").names(&[
-        "events[0].value.bytes_value",
-    ]);
+    refused(append(vec![blob(10)]).await)
+        .is(Code::InvalidArgument, "INVALID_EVENT")
+        .names(&["events[0].value.bytes_value"]);
     assert_eq!(Books::of(&server).await, Books::default().plus(4, 0, 8));
 }
 

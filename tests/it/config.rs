@@ -71,7 +71,8 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 #[test]
 fn what_is_printed_is_a_file_that_gives_the_same_settings() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = ["--set", "event_time_past_seconds_max=5", "--set", "log_filter=warn", "--data-dir", "a \"b\" \\"];
+    let settings =
+        ["--set", "event_time_past_seconds_max=5", "--set", "log_filter=warn", "--data-dir", "a \"b\" \\"];
     let first = succeed(bare().args(settings).arg("--print-config"));
     let path = file(dir.path(), &first);
     let second = succeed(bare().arg("--config").arg(path).arg("--print-config"));
@@ -129,7 +130,7 @@ fn a_setting_that_does_not_exist_or_does_not_fit_ends_the_server_with_2_before_a
     refused(with_flags(&["--no-such-flag"]), &["--no-such-flag"]);
     let mut command = bare();
     command.arg("--data-dir").arg(dir.path().join("log")).args(["--listen", "nowhere"]);
-    refused(command, &["listen", "nowhere"]);
+    refused(command, &["--listen"]);
 }
 
 #[test]

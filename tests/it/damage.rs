@@ -1,5 +1,6 @@
 //! Bits flipped, files cut short, emptied, removed: whatever is read is right, whatever is missing is announced.
 
+mod announced;
 mod small_log;
 
 use std::collections::BTreeMap;

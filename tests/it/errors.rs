@@ -192,7 +192,11 @@ async fn a_request_id_that_is_no_uuid_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     for request_id in ["x", "0af76519-16cd-43dd-8448-eb211c80319", "0af7651916cd43dd8448eb211c80319cc", " "] {
-        let request = AppendRequest { events: numbered("a", 2), request_id: request_id.to_owned(), ..Default::default() };
+        let request = AppendRequest {
+            events: numbered("a", 2),
+            request_id: request_id.to_owned(),
+            ..Default::default()
+        };
         refused(server.ingest().await.append(request).await)
             .is(Code::InvalidArgument, "INVALID_REQUEST")
             .names(&["request_id"]);

@@ -24,8 +24,8 @@ pub(crate) fn root() -> &'static Path {
 
 /// The recorded telemetry beside the repository. Its absence is a failure, not a reason to skip.
 pub(crate) fn shared_data(file: &str) -> PathBuf {
-    let dir = std::env::var_os("DOWNLINK_SHARED_DATA")
-        .map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    let dir =
+        std::env::var_os("DOWNLINK_SHARED_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
     let path = dir.join(file);
     assert!(path.exists(), "{} is missing: set DOWNLINK_SHARED_DATA to the recorded data", path.display());
     path
@@ -80,7 +80,8 @@ impl Server {
 
     /// Starts a prepared command; the error is all it said.
     pub(crate) fn spawn(mut command: Command) -> Result<Self, String> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("downlink-server");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("downlink-server");
         let stdout = child.stdout.take().expect("piped");
         let mut stderr = child.stderr.take().expect("piped");
         let (sender, lines) = mpsc::channel();
@@ -187,7 +188,8 @@ impl Server {
 
     /// Every event of the log, by one `Read`.
     pub(crate) async fn read_all(&self) -> Vec<Event> {
-        let mut stream = self.query().await.read(v1::ReadRequest::default()).await.expect("read").into_inner();
+        let mut stream =
+            self.query().await.read(v1::ReadRequest::default()).await.expect("read").into_inner();
         let mut events = Vec::new();
         while let Some(response) = stream.message().await.expect("a frame") {
             match response.frame.expect("a frame") {

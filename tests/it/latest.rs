@@ -40,7 +40,10 @@ fn pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
 async fn the_latest_value_is_the_newest_by_offset_also_after_kill_and_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path());
-    let old = |signal, number| Event { event_time: Some(Timestamp { seconds: 5, nanos: 0 }), ..event(signal, number) };
+    let old = |signal, number| Event {
+        event_time: Some(Timestamp { seconds: 5, nanos: 0 }),
+        ..event(signal, number)
+    };
     server.append(vec![event("iss/b", 1.0), event("iss/a", 2.0), event("moon", 3.0)]).await;
     server.append(vec![old("iss/b", 4.0)]).await;
     for _ in 0..2 {
@@ -76,9 +79,13 @@ async fn a_name_that_the_log_has_never_seen_is_not_found() {
 async fn unchanged_since_is_the_event_time_of_the_first_event_with_that_value() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let at = |seconds, number| Event { event_time: Some(Timestamp { seconds, nanos: 0 }), ..event("a", number) };
-    let since = async || latest(&server, of(&["a"])).await.unwrap().values[0].unchanged_since.unwrap().seconds;
-    for (seconds, number, expected) in [(10, 1.0, 10), (20, 1.0, 10), (30, 2.0, 30), (40, 2.0, 30), (50, 1.0, 50)] {
+    let at =
+        |seconds, number| Event { event_time: Some(Timestamp { seconds, nanos: 0 }), ..event("a", number) };
+    let since =
+        async || latest(&server, of(&["a"])).await.unwrap().values[0].unchanged_since.unwrap().seconds;
+    for (seconds, number, expected) in
+        [(10, 1.0, 10), (20, 1.0, 10), (30, 2.0, 30), (40, 2.0, 30), (50, 1.0, 50)]
+    {
         server.append(vec![at(seconds, number)]).await;
         assert_eq!(since().await, expected, "at {seconds}");
     }
@@ -103,7 +110,14 @@ async fn signals_are_listed_by_name_with_kind_count_number_and_newest_event() {
         let signals = list(&server, Default::default()).await.unwrap().signals;
         let facts: Vec<_> = signals
             .iter()
-            .map(|signal| (&*signal.name, signal.value_type(), signal.event_count, signal.latest.as_ref().unwrap().offset))
+            .map(|signal| {
+                (
+                    &*signal.name,
+                    signal.value_type(),
+                    signal.event_count,
+                    signal.latest.as_ref().unwrap().offset,
+                )
+            })
             .collect();
         let expected = [
             ("b", ValueType::Bool, 1, 4),

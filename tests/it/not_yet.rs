@@ -137,7 +137,9 @@ async fn a_filter_that_makes_no_sense_is_named() {
         refused(query.subscribe(subscribe).await).is(Code::InvalidArgument, "INVALID_FILTER").names(&[field]);
     }
     let latest = v1::GetLatestRequest { signals: vec![String::new()], ..Default::default() };
-    refused(query.get_latest(latest).await).is(Code::InvalidArgument, "INVALID_FILTER").names(&["signals[0]"]);
+    refused(query.get_latest(latest).await)
+        .is(Code::InvalidArgument, "INVALID_FILTER")
+        .names(&["signals[0]"]);
 }
 
 #[tokio::test]

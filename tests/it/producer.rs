@@ -78,18 +78,16 @@ impl Producer {
 
     /// The next answer, which must be an acknowledgement.
     pub(crate) async fn ack(&mut self) -> Ack {
-        match self.answer().await {
-            Message::Ack(ack) => ack,
-            other => panic!("{other:?} is not an Ack"),
-        }
+        let answer = self.answer().await;
+        let Message::Ack(ack) = answer else { panic!("{answer:?} is not an Ack") };
+        ack
     }
 
     /// The next answer, which must be a rejection.
     pub(crate) async fn reject(&mut self) -> Reject {
-        match self.answer().await {
-            Message::Reject(reject) => reject,
-            other => panic!("{other:?} is not a Reject"),
-        }
+        let answer = self.answer().await;
+        let Message::Reject(reject) = answer else { panic!("{answer:?} is not a Reject") };
+        reject
     }
 
     /// Acknowledgements, until one reaches `sequence`.

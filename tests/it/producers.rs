@@ -241,6 +241,21 @@ async fn a_refused_batch_uses_a_producers_sequence_up() {
 }
 
 #[tokio::test]
+async fn an_empty_batch_of_a_new_epoch_is_not_taken_for_one_of_the_old_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (mut producer, _) = Producer::open(&server, named("p", 1)).await;
+    producer.send(1, numbered("old", 2));
+    producer.ack().await;
+    let (mut producer, _) = Producer::open(&server, named("p", 2)).await;
+    producer.send(1, Vec::new());
+    producer.send(2, numbered("new", 1));
+    assert_eq!(producer.acks_through(2).await.last().unwrap().last_offset, 3);
+    producer.send(1, Vec::new());
+    assert_eq!(producer.ack().await, duplicate(1, 0));
+}
+
+#[tokio::test]
 async fn after_a_restart_a_producer_can_go_on_from_what_it_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path());

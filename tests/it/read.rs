@@ -115,7 +115,10 @@ async fn max_events_stops_a_replay_which_can_go_on_from_there() {
 #[tokio::test]
 async fn a_message_has_at_most_the_events_asked_for_and_no_more_than_the_server_allows() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(dir.path(), ["--set", "read_batch_events=50", "--set", "read_batch_events_max=70"]);
+    let server = Server::start_with(
+        dir.path(),
+        ["--set", "read_batch_events=50", "--set", "read_batch_events_max=70"],
+    );
     server.append(numbered("bounds", 300)).await;
     server.append(numbered("bounds", 7)).await;
     for (asked, most) in [(0, 50), (1, 1), (49, 49), (70, 70), (71, 70), (u32::MAX, 70)] {
@@ -204,7 +207,8 @@ async fn a_filter_lets_through_names_globs_sources_and_qualities() {
 async fn max_events_counts_what_matches_and_scanned_counts_what_was_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let events = (0..900).map(|number| event(if number % 300 == 299 { "rare" } else { "common" }, 0.0)).collect();
+    let events =
+        (0..900).map(|number| event(if number % 300 == 299 { "rare" } else { "common" }, 0.0)).collect();
     server.append(events).await;
     let request = ReadRequest { filter: signals(&["rare"]), max_events: 2, ..Default::default() };
     let (offsets, end) = read(&server, request).await;
@@ -251,8 +255,10 @@ async fn system_signals_are_delivered_only_to_those_who_name_them() {
         let request = ReadRequest { filter: signals(patterns), ..Default::default() };
         assert_eq!(read(&server, request).await, (expected.to_vec(), end(5, 5, 4)), "{patterns:?}");
     }
-    let latest = server.query().await.get_latest(GetLatestRequest::default()).await.unwrap().into_inner().values;
-    let listed = server.query().await.list_signals(ListSignalsRequest::default()).await.unwrap().into_inner().signals;
+    let latest =
+        server.query().await.get_latest(GetLatestRequest::default()).await.unwrap().into_inner().values;
+    let listed =
+        server.query().await.list_signals(ListSignalsRequest::default()).await.unwrap().into_inner().signals;
     assert!(latest.iter().map(|value| &value.event.as_ref().unwrap().signal).eq(["a", "b_"]));
     assert!(listed.iter().map(|signal| &signal.name).eq(["a", "b_"]));
 }
@@ -267,7 +273,8 @@ async fn a_place_beyond_the_head_is_out_of_range_and_says_where_the_head_is() {
             ReadRequest { start: at(offset), ..Default::default() },
             ReadRequest { end: at(offset), ..Default::default() },
         ] {
-            let refusal = refused(try_read(&server, request).await).is(Code::OutOfRange, "OFFSET_BEYOND_HEAD");
+            let refusal =
+                refused(try_read(&server, request).await).is(Code::OutOfRange, "OFFSET_BEYOND_HEAD");
             assert_eq!(refusal.metadata["head"], "11");
         }
     }

@@ -99,7 +99,8 @@ async fn resuming_after_the_server_was_killed_loses_and_repeats_nothing() {
         next = subscription.next;
         assert!(next <= round * 200 + 1);
         server.kill();
-        assert!(soon("the end", async { while let Ok(Some(_)) = subscription.try_frame().await {} }).await == ());
+        // Whatever was under way comes first, and then an end, not silence.
+        while let Ok(Some(_)) = subscription.try_frame().await {}
     }
     assert!(offsets.iter().copied().eq(1..next), "{next}");
     assert!(offsets.len() >= 500);

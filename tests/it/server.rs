@@ -76,7 +76,8 @@ async fn reflection_v1_lists_every_service_and_knows_its_files() {
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(server.channel().await);
     let mut ask = async |question| {
         let request = v1::ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-        let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+        let mut answers =
+            client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
         soon("reflection", answers.message()).await.unwrap().unwrap().message_response.unwrap()
     };
     use v1::server_reflection_request::MessageRequest::{FileContainingSymbol, ListServices};
@@ -100,7 +101,8 @@ async fn reflection_v1alpha_lists_every_service_too() {
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await);
     let question = v1alpha::server_reflection_request::MessageRequest::ListServices(String::new());
     let request = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-    let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let mut answers =
+        client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
     let answer = soon("reflection", answers.message()).await.unwrap().unwrap().message_response.unwrap();
     let v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
         panic!("{answer:?}");
@@ -158,16 +160,16 @@ async fn follow_until_draining(mut subscription: Subscription) -> u64 {
 async fn sigterm_drains_open_streams_and_keeps_everything_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let subscription = Subscription::to(&server, SubscribeRequest { start: at(1), ..Default::default() }).await;
+    let subscription =
+        Subscription::to(&server, SubscribeRequest { start: at(1), ..Default::default() }).await;
     let mut witness = Subscription::to(&server, SubscribeRequest::default()).await;
     let stop = async {
         witness.events(1_000).await;
         server.signal("TERM");
         std::time::Instant::now()
     };
-    let streams = async {
-        tokio::join!(produce_until_draining(&server), follow_until_draining(subscription), stop)
-    };
+    let streams =
+        async { tokio::join!(produce_until_draining(&server), follow_until_draining(subscription), stop) };
     let (acknowledged, followed, signalled) = soon("the drain", streams).await;
     let status = tokio::task::spawn_blocking(move || server.wait()).await.unwrap();
     assert!(status.success(), "{status}");

@@ -41,7 +41,10 @@ impl Subscription {
             assert!(!batch.events.is_empty() && batch.conflated_events == 0);
             assert!(batch.events[0].offset >= self.next, "not before the token of the frame before");
             assert!(batch.events.is_sorted_by(|one, next| one.offset < next.offset));
-            assert!(batch.events.last().unwrap().offset < response.next_offset, "the token is behind its events");
+            assert!(
+                batch.events.last().unwrap().offset < response.next_offset,
+                "the token is behind its events"
+            );
         }
         self.next = response.next_offset;
         Ok(Some(frame))
@@ -73,7 +76,11 @@ impl Subscription {
                     assert!(caught_up.time.is_some());
                     return (offsets, others);
                 }
-                other => others.push(other),
+                other @ (Frame::Started(_)
+                | Frame::FellBehind(_)
+                | Frame::Heartbeat(_)
+                | Frame::Gap(_)
+                | Frame::Draining(_)) => others.push(other),
             }
         }
     }
@@ -90,7 +97,9 @@ async fn history_comes_first_then_caught_up_then_what_is_appended() {
     server.append(numbered("a", 10)).await;
     let head = SubscribeRequest { start: edge(Edge::Head), ..Default::default() };
     let oldest = SubscribeRequest { start: edge(Edge::Oldest), ..Default::default() };
-    for (request, first) in [(from(1), 1), (from(4), 4), (oldest, 1), (from(11), 11), (head, 11), (Default::default(), 11)] {
+    for (request, first) in
+        [(from(1), 1), (from(4), 4), (oldest, 1), (from(11), 11), (head, 11), (Default::default(), 11)]
+    {
         let before = server.info().await.head_offset;
         let first = if first == 11 && request.start != at(11) { before } else { first };
         let mut subscription = Subscription::to(&server, request.clone()).await;
@@ -168,7 +177,8 @@ async fn heartbeats_come_no_more_often_than_every_100_ms() {
 async fn a_filter_applies_to_history_and_life() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let mixed = || vec![event("iss/a", 1.0), event("moon/a", 2.0), event("iss/b", 3.0), event("iss/c/d", 4.0)];
+    let mixed =
+        || vec![event("iss/a", 1.0), event("moon/a", 2.0), event("iss/b", 3.0), event("iss/c/d", 4.0)];
     server.append(mixed()).await;
     let request = SubscribeRequest { filter: signals(&["iss/*"]), ..from(1) };
     let mut subscription = Subscription::to(&server, request).await;
@@ -184,14 +194,11 @@ async fn a_message_has_at_most_the_events_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.append(numbered("a", 100)).await;
-    let mut subscription = Subscription::to(&server, SubscribeRequest { max_batch_events: 7, ..from(1) }).await;
+    let mut subscription =
+        Subscription::to(&server, SubscribeRequest { max_batch_events: 7, ..from(1) }).await;
     let mut sizes = Vec::new();
-    loop {
-        match subscription.frame().await {
-            Frame::Events(batch) => sizes.push(batch.events.len()),
-            Frame::CaughtUp(_) => break,
-            other => panic!("{other:?}"),
-        }
+    while let Frame::Events(batch) = subscription.frame().await {
+        sizes.push(batch.events.len());
     }
     assert_eq!((sizes.iter().sum::<usize>(), sizes.iter().max()), (100, Some(&7)));
 }
@@ -211,7 +218,10 @@ async fn every_subscriber_gets_every_event_of_many_writers_in_the_same_order() {
         writers.spawn(async move {
             for _ in 0..50 {
                 let events = numbered(&format!("writer/{writer}"), 5);
-                client.append(downlink_proto::v1::AppendRequest { events, ..Default::default() }).await.unwrap();
+                client
+                    .append(downlink_proto::v1::AppendRequest { events, ..Default::default() })
+                    .await
+                    .unwrap();
             }
         });
     }

@@ -14,8 +14,8 @@ use crate::harness::{Server, event, soon};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const TRACE_CONTEXT: [u8; 25] = [
-    0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c, 0xb7, 0xad,
-    0x6b, 0x71, 0x69, 0x20, 0x33, 0x31, 1,
+    0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c, 0xb7,
+    0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31, 1,
 ];
 
 /// What the writer said, as bytes: equal only if every bit is. Quality may be left out for GOOD.
@@ -26,7 +26,12 @@ fn content(event: &Event) -> Vec<u8> {
 
 fn value(kind: Kind) -> Event {
     let event_time = Some(Timestamp { seconds: 1_539_344_528, nanos: 123_456_789 });
-    Event { signal: "values".to_owned(), event_time, value: Some(Value { kind: Some(kind) }), ..Event::default() }
+    Event {
+        signal: "values".to_owned(),
+        event_time,
+        value: Some(Value { kind: Some(kind) }),
+        ..Event::default()
+    }
 }
 
 fn kinds() -> Vec<Kind> {
@@ -41,10 +46,20 @@ fn kinds() -> Vec<Kind> {
     ]
     .map(f64::from_bits)
     .into_iter()
-    .chain([0.0, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 0.1, -1.0 / 3.0]);
+    .chain([
+        0.0,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        0.1,
+        -1.0 / 3.0,
+    ]);
     let ints = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::from(i32::MIN), 1 << 53, i64::MAX - 1, i64::MAX];
     let strings = ["", "\0", "line\nbreak\ttab", "café 🛰 \u{10ffff}", " "];
-    let blobs: [&[u8]; 4] = [b"", b"\0", &[0xff, 0xfe, 0x80], &std::array::from_fn::<u8, 256, _>(|n| n as u8)];
+    let blobs: [&[u8]; 4] =
+        [b"", b"\0", &[0xff, 0xfe, 0x80], &std::array::from_fn::<u8, 256, _>(|n| n as u8)];
     doubles
         .map(Kind::DoubleValue)
         .chain(ints.map(Kind::IntValue))
@@ -68,7 +83,7 @@ fn names_and_sources() -> Vec<Event> {
 
 fn times() -> Vec<Event> {
     let times = [
-        (-62_135_596_800, 0),           // 0001-01-01T00:00:00Z
+        (-62_135_596_800, 0), // 0001-01-01T00:00:00Z
         (-62_135_596_800, 1),
         (-62_135_596_800, 999_999_999),
         (-1, 999_999_999),
@@ -77,7 +92,8 @@ fn times() -> Vec<Event> {
         (253_402_300_799, 0),
         (253_402_300_799, 999_999_999), // 9999-12-31T23:59:59.999999999Z
     ];
-    let at = |(seconds, nanos)| Event { event_time: Some(Timestamp { seconds, nanos }), ..event("times", 2.0) };
+    let at =
+        |(seconds, nanos)| Event { event_time: Some(Timestamp { seconds, nanos }), ..event("times", 2.0) };
     times.into_iter().map(at).collect()
 }
 
@@ -88,14 +104,23 @@ fn extras() -> Vec<Event> {
     };
     let mut events: Vec<Event> = [1, 2, 3, 4].map(|quality| Event { quality, ..number() }).into();
     events.push(Event { attributes: attributes(&[("", "")]), ..number() });
-    events.push(Event { attributes: attributes(&[("crew", "café"), ("empty", ""), ("\n", "\0")]), ..number() });
+    events
+        .push(Event {
+            attributes: attributes(&[("crew", "café"), ("empty", ""), ("\n", "\0")]), ..number()
+        });
     let most = (0..64).map(|key| (format!("{key:02}"), "x".repeat(254))).collect();
     events.push(Event { attributes: most, ..number() });
     for trace_context in [vec![0], vec![0; 25], (0..64).collect(), TRACE_CONTEXT.to_vec()] {
         events.push(Event { trace_context, ..number() });
     }
     let attributes = attributes(&[("both", "yes")]);
-    events.push(Event { attributes, trace_context: vec![7; 25], quality: 4, source: "s".to_owned(), ..number() });
+    events.push(Event {
+        attributes,
+        trace_context: vec![7; 25],
+        quality: 4,
+        source: "s".to_owned(),
+        ..number()
+    });
     events
 }
 
@@ -122,7 +147,8 @@ async fn expect_all(server: &Server, expected: &[Event], when: &str) {
     for (found, sent) in found.iter().zip(expected) {
         assert!(content(found) == content(sent), "{when}: sent {sent:?}, found {found:?}");
     }
-    let values = server.query().await.get_latest(GetLatestRequest::default()).await.unwrap().into_inner().values;
+    let values =
+        server.query().await.get_latest(GetLatestRequest::default()).await.unwrap().into_inner().values;
     for latest in values.into_iter().map(|value| value.event.unwrap()) {
         let newest = expected.iter().rfind(|event| event.signal == latest.signal).unwrap();
         assert!(content(&latest) == content(newest), "{when}: latest {latest:?}, sent {newest:?}");
@@ -190,7 +216,8 @@ async fn trace_contexts(server: &Server, header: &str) -> Vec<Vec<u8>> {
     unary.metadata_mut().insert("traceparent", header.parse().unwrap());
     let first = server.ingest().await.append(unary).await.unwrap().into_inner().first_offset;
 
-    let messages = [Message::Open(Open::default()), Message::Batch(Batch { sequence: 1, events, columns: None })];
+    let messages =
+        [Message::Open(Open::default()), Message::Batch(Batch { sequence: 1, events, columns: None })];
     let messages = messages.map(|message| AppendStreamRequest { message: Some(message) });
     let mut stream = Request::new(tokio_stream::iter(messages));
     stream.metadata_mut().insert("traceparent", header.parse().unwrap());
@@ -198,7 +225,8 @@ async fn trace_contexts(server: &Server, header: &str) -> Vec<Vec<u8>> {
     while soon("an answer", answers.message()).await.unwrap().is_some() {}
 
     let events = server.read_all().await;
-    let found: Vec<_> = events.into_iter().skip(first as usize - 1).map(|event| event.trace_context).collect();
+    let found: Vec<_> =
+        events.into_iter().skip(first as usize - 1).map(|event| event.trace_context).collect();
     assert_eq!(found.len(), 4);
     assert_eq!(found[..2], found[2..], "Append and AppendStream alike");
     found[..2].to_vec()

@@ -37,7 +37,8 @@ impl Driver {
     ) -> Result<(Self, watch::Receiver<Progress>)> {
         let mut window = Window::new(client.url());
         window.opened(opened)?;
-        let (progress, receiver) = watch::channel(Progress::default());
+        let (progress, receiver) =
+            watch::channel(Progress { totals: window.totals(), ..Progress::default() });
         let backoff = Backoff::default();
         let driver =
             Self { client, options, queue, window, reconnects: 0, progress, backoff, stalled_since: None };
@@ -117,7 +118,7 @@ impl Driver {
             let problem = reject.problem.clone().unwrap_or_default();
             return Err(Error::Refused(Box::new(Refusal::from_problem(&problem))));
         }
-        let rejected = self.window.rejected(reject)?;
+        let Some(rejected) = self.window.rejected(reject)? else { return Ok(()) };
         match self.options.on_reject {
             OnReject::Fail => Err(Error::Rejected(Box::new(rejected))),
             OnReject::Collect => {

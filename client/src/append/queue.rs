@@ -8,8 +8,8 @@ use downlink_proto::v1::Event;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::RejectedBatch;
 use super::batch::{BatchBuilder, BatchLimits, EncodedBatch};
-use super::{RejectedBatch, Totals};
 
 const REJECTIONS_KEPT_MAX: usize = 1000;
 
@@ -152,12 +152,5 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds this lock")
-    }
-}
-
-impl Totals {
-    /// Events that are settled.
-    pub fn settled_events(&self) -> u64 {
-        self.durable_events + self.rejected_events
     }
 }

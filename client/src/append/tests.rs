@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::testing::Server;
-use crate::{Error, ErrorKind, event};
+use crate::{ErrorKind, event};
 
 fn options() -> AppenderOptions {
     AppenderOptions { batch_events_max: 10, window_batches: 4, ..AppenderOptions::new("producer") }

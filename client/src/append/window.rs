@@ -95,22 +95,22 @@ impl Window {
         Ok(settled)
     }
 
-    /// Takes note of a refusal. What it refuses is given back; the batch is settled by a later `Ack`.
-    pub(crate) fn rejected(&mut self, reject: &Reject) -> Result<RejectedBatch, Error> {
+    /// Takes note of a refusal. What it refuses is given back, unless the batch was refused before, over an earlier
+    /// connection. The batch is settled by a later `Ack`.
+    pub(crate) fn rejected(&mut self, reject: &Reject) -> Result<Option<RejectedBatch>, Error> {
         let place = reject.sequence.checked_sub(self.settled_sequence + 1).map(|place| place as usize);
         let Some(pending) = place.and_then(|place| self.pending.get_mut(place)) else {
             return Err(self.protocol(format!("a refusal of {}, not in flight", reject.sequence)));
         };
         let rejected = RejectedBatch::new(reject, pending.batch.events);
+        let is_known = pending.rejected_events > 0;
         pending.rejected_events = rejected.events;
-        Ok(rejected)
+        Ok((!is_known).then_some(rejected))
     }
 
     /// Forgets what has been sent: the connection is gone.
     pub(crate) fn disconnected(&mut self) {
         self.sent = 0;
-        // Whatever was refused is going to be sent, and refused, again.
-        self.pending.iter_mut().for_each(|pending| pending.rejected_events = 0);
     }
 
     fn settle(&mut self, through: u64) -> Result<usize, Error> {
@@ -203,7 +203,7 @@ mod tests {
         window.push(batch(5));
         window.next_to_send();
         let refused = window.rejected(&Reject { sequence: 1, ..Reject::default() }).unwrap();
-        assert_eq!(refused.events, 5);
+        assert_eq!(refused.unwrap().events, 5);
         window.acked(&ack(1)).unwrap();
         // The server restarts and knows nothing of sequence 1.
         window.disconnected();
@@ -222,6 +222,24 @@ mod tests {
         window.push(batch(1));
         assert!(matches!(window.acked(&ack(1)), Err(Error::Protocol { .. })));
         assert!(matches!(window.opened(&opened(2)), Err(Error::Protocol { .. })));
+    }
+
+    #[test]
+    fn a_refusal_counts_once_over_many_connections() {
+        let mut window = Window::new("http://log");
+        window.opened(&opened(0)).unwrap();
+        window.push(batch(5));
+        window.next_to_send();
+        let reject = Reject { sequence: 1, rejections: vec![Default::default()], ..Reject::default() };
+        assert_eq!(window.rejected(&reject).unwrap().unwrap().events, 1);
+        window.disconnected();
+        window.opened(&opened(0)).unwrap();
+        window.next_to_send();
+        assert!(window.rejected(&reject).unwrap().is_none());
+        window.disconnected();
+        // The batch was on disk, only its acknowledgement was lost.
+        assert_eq!(window.opened(&opened(1)).unwrap(), 1);
+        assert_eq!((window.totals().durable_events, window.totals().rejected_events), (4, 1));
     }
 
     #[derive(Clone, Debug)]

@@ -17,8 +17,8 @@ use super::{Context, event_json};
 
 /// Writes a part of the log as CSV (RFC 4180, with a header) or JSON lines.
 ///
-/// In CSV a double has a point, an exponent, or is NaN, Infinity or -Infinity, so that 12.0 is a double and 12 an
-/// integer; read back, it has the same bits. Bytes are base64, attributes a JSON object, times RFC 3339 in UTC.
+/// In CSV a double is the shortest decimal that has the same bits when read back, or NaN, Infinity, -Infinity or
+/// NaN(0x…); the column `kind` tells it from an integer. Bytes are base64, attributes a JSON object, times RFC 3339 in UTC.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink export --format csv --columns event_time,signal,value --out day.csv
@@ -205,7 +205,7 @@ mod tests {
         let columns = [Column::EventTime, Column::Signal, Column::Value, Column::Kind, Column::Attributes];
         let expected = "event_time,signal,value,kind,attributes\n\
             2018-10-12T04:59:15.000000036Z,\"a,b\",\"say \"\"hi\"\"\n\",string,\"{\"\"k\"\":\"\"v\"\"}\"\n\
-            ,c,12.0,double,\n,c,12,int,\n,c,/w==,bytes,\n";
+            ,c,12,double,\n,c,12,int,\n,c,/w==,bytes,\n";
         assert_eq!(exported(FileFormat::Csv, &columns, &events), expected);
     }
 

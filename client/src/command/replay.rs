@@ -236,7 +236,7 @@ fn announce_outages(mut progress: watch::Receiver<Progress>, bar: ProgressBar) -
         loop {
             let lost = progress.wait_for(|progress| progress.disconnected.is_some()).await;
             let Some(reason) = lost.ok().and_then(|progress| progress.disconnected.clone()) else { return };
-            bar.suspend(|| eprintln!("downlink: {reason}; trying again"));
+            bar.suspend(|| eprintln!("downlink: {reason}; trying again by itself"));
             if progress.wait_for(|progress| progress.disconnected.is_none()).await.is_err() {
                 return;
             }

@@ -61,8 +61,8 @@ pub(super) fn guess(text: &str) -> Kind {
     guessed.unwrap_or_else(|| Kind::StringValue(text.to_owned()))
 }
 
-/// Adds a value as text from which its kind's `parse` makes the same bits again. A double always has a point, an
-/// exponent, or is one of `NaN`, `Infinity`, `-Infinity`, `NaN(0x…)`; bytes are base64.
+/// Adds a value as text from which its kind's `parse` makes the same bits again. A double is the
+/// shortest decimal, or one of `NaN`, `Infinity`, `-Infinity`, `NaN(0x…)`; bytes are base64.
 pub(super) fn push_value(out: &mut String, value: Option<&Value>) {
     use std::fmt::Write as _;
     let written = match value.and_then(|value| value.kind.as_ref()) {
@@ -92,7 +92,9 @@ pub(super) fn push_double(out: &mut String, double: f64) {
     } else if double.is_infinite() {
         out.write_str(if double > 0.0 { "Infinity" } else { "-Infinity" })
     } else {
-        write!(out, "{double:?}")
+        // Sources print a whole number without a point; so do we, as long as it is short.
+        let shortest = format!("{double:?}");
+        out.write_str(shortest.strip_suffix(".0").unwrap_or(&shortest))
     };
     written.expect("a string takes any text");
 }
@@ -174,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn a_double_never_looks_like_an_integer() {
+    fn a_double_is_as_short_as_its_bits_allow() {
         for (double, text) in
-            [(12.0, "12.0"), (-0.0, "-0.0"), (1e16, "1e16"), (0.1, "0.1"), (f64::INFINITY, "Infinity")]
+            [(12.0, "12"), (-0.0, "-0"), (1e16, "1e16"), (0.1, "0.1"), (f64::INFINITY, "Infinity")]
         {
             assert_eq!(text_of(Kind::DoubleValue(double)), text);
         }

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Shared;
-use super::codec::Received;
+use super::codec::{Received, in_our_terms};
 use super::convert::wire_duration;
 use super::ingest::rejection;
 use super::status::{Refusal, status};
@@ -80,7 +80,9 @@ async fn first_message(shared: &Shared, requests: &mut Requests) -> Result<Optio
     let first = tokio::select! {
         biased;
         () = shared.tasks.draining() => return Err(status(Error::Closed)),
-        first = requests.message() => first?,
+        first = requests.message() => {
+            first.map_err(|status| in_our_terms(status, shared.config.message_bytes_max))?
+        }
     };
     let count = match first {
         None => return Ok(None),
@@ -163,7 +165,7 @@ impl Reader {
             let pending = match received {
                 Ok(Some(received)) => self.take(received).await,
                 Ok(None) => return None,
-                Err(status) => Err(status),
+                Err(status) => Err(in_our_terms(status, self.shared.config.message_bytes_max)),
             };
             match pending {
                 Ok(pending) => {

@@ -8,8 +8,8 @@ use downlink_proto::v1::{AppendRequest, AppendStreamRequest, ErrorReason};
 use prost::DecodeError;
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::status::Refusal;
@@ -217,6 +217,17 @@ impl<T: Outlined> Decoder for BoundedDecoder<T> {
         let message = T::decode(source).map_err(malformed)?;
         Ok(Some(Received::Whole { message, batch_bytes: outline.bytes }))
     }
+}
+
+/// A refusal of tonic's in our terms: a message that is too large, as it came or decompressed, never gets as far
+/// as our decoder.
+pub(crate) fn in_our_terms(status: Status, message_bytes_max: usize) -> Status {
+    let is_too_large = matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted);
+    if !is_too_large || !status.details().is_empty() {
+        return status;
+    }
+    let message = format!("the message has more than {message_bytes_max} bytes: send smaller batches");
+    Refusal::new(ErrorReason::BatchTooLarge, message).with("most", message_bytes_max).into()
 }
 
 /// As tonic says it of the other methods.

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::append_stream;
-use super::codec::{BatchMax, BoundedCodec, Received};
+use super::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
 use super::convert;
 use super::status::{Refusal, status};
 use crate::ingest::outcome;
@@ -65,7 +65,11 @@ impl IngestServer {
         let mut grpc = self.grpc(codec);
         let call = grpc.unary(Call(|request| append(shared.clone(), request)), request);
         // What the log has got by then it settles all the same.
-        self.shared.in_time(call).await.unwrap_or_else(Status::into_http)
+        let response = self.shared.in_time(call).await.unwrap_or_else(Status::into_http);
+        match Status::from_header_map(response.headers()) {
+            Some(status) => in_our_terms(status, self.shared.config.message_bytes_max).into_http(),
+            None => response,
+        }
     }
 
     async fn stream(self, request: http::Request<Body>) -> http::Response<Body> {

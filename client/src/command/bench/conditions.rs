@@ -11,6 +11,13 @@ use serde_json::{Value as Json, json};
 
 const SYNCS: usize = 200;
 const SYNC_BYTES: usize = 4096;
+/// Longer times count as this long.
+const MICROS_MAX: u64 = 60_000_000;
+
+/// Times in microseconds, to three digits.
+pub(super) fn times() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_max(MICROS_MAX, 3)?)
+}
 
 /// The machine: CPU, cores and kernel.
 pub(super) fn machine() -> Json {
@@ -29,7 +36,7 @@ pub(super) fn sync_times(directory: &Path) -> anyhow::Result<Histogram<u64>> {
     let path = directory.join(format!("downlink-bench-{}", std::process::id()));
     let failed = || format!("cannot write {}", path.display());
     let mut file = File::create(&path).with_context(failed)?;
-    let mut times = Histogram::new(3)?;
+    let mut times = times()?;
     for _ in 0..SYNCS {
         let start = Instant::now();
         file.write_all(&[0x5a; SYNC_BYTES]).with_context(failed)?;

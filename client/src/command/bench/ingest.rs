@@ -65,12 +65,14 @@ impl Ingest {
         let disk_dir = self.disk_dir.clone().unwrap_or_else(std::env::temp_dir);
         let sync_times = conditions::sync_times(&disk_dir)?;
         let before = client.info().await?;
-        let mut ack_times = Histogram::new(3)?;
+        let mut ack_times = conditions::times()?;
+        let mut printer = Printer::new(context.format);
         let mut rates = vec![];
         for run in 1..=self.runs {
             let rate = self.send(&client, &mut load, &mut ack_times).await?;
             if context.format == Format::Human {
-                println!("run {run}: {} events/s", grouped(rate as u64));
+                printer.text(&format!("run {run}: {} events/s\n", grouped(rate as u64)))?;
+                printer.flush()?;
             }
             rates.push(rate);
         }
@@ -100,7 +102,6 @@ impl Ingest {
                 "server_url": client.url(),
             },
         });
-        let mut printer = Printer::new(context.format);
         match context.format {
             Format::Human => printer.text(&text(&report))?,
             Format::Json => printer.json(&report)?,
@@ -131,7 +132,10 @@ impl Ingest {
                 next += batch.len();
                 sequence += 1;
                 sent_at.push_back(Instant::now());
-                ensure!(stream.try_send(sequence, batch), "the stream ended in the middle");
+                if !stream.try_send(sequence, batch) {
+                    // The stream has ended: its last answer says why.
+                    break;
+                }
             }
             match stream.next().await?.context("the server ended the stream in the middle")? {
                 Message::Ack(ack) => {

@@ -1,0 +1,106 @@
+//! Derived state is derived: thrown away, it comes back the same.
+
+use downlink_storage::engine::Engine;
+use downlink_storage::engine::memory::MemoryEngine;
+use downlink_storage::{Appended, Log, Opened, SignalInfo, Totals, Wait};
+
+use crate::support::{
+    append, by_producer, by_request, events, open, open_producer, read_whole, small_options,
+};
+
+/// All that does not come from reading the blocks one by one.
+#[derive(Debug, PartialEq)]
+struct Answers {
+    signals: Vec<SignalInfo>,
+    totals: Totals,
+    opened: Vec<(u64, Option<u64>, u64)>,
+    requests: Vec<Appended>,
+    retries: Vec<Appended>,
+}
+
+fn fill(log: &Log) {
+    let sessions = ["a", "b", "c"].map(|id| (id, open_producer(log, id, 1).unwrap().session));
+    for round in 1..=100 {
+        for (number, (id, session)) in sessions.iter().enumerate() {
+            let batch = events(round * 10 + number as i64, 1 + number);
+            append(log, by_producer(batch, id, *session, round as u64)).unwrap();
+        }
+        append(log, by_request(events(round, 2), round as u8)).unwrap();
+        if round % 9 == 0 {
+            append(log, by_request(events(round, 2), round as u8)).unwrap();
+            log.roll(if round % 2 == 0 { Wait::UntilSealed } else { Wait::No }).unwrap();
+        }
+    }
+}
+
+fn ask(log: &Log) -> Answers {
+    // The books first: the retries below count.
+    let totals = log.info().unwrap().totals;
+    let opened: Vec<Opened> = ["a", "b", "c"].map(|id| open_producer(log, id, 1).unwrap()).into();
+    let mut retries = Vec::new();
+    for (number, (id, opened)) in ["a", "b", "c"].into_iter().zip(&opened).enumerate() {
+        // The first ones are too long ago to be remembered, and are looked up.
+        for sequence in [1, 2, 30, 36, 37, 100] {
+            let batch = events(sequence as i64 * 10 + number as i64, 1 + number);
+            retries.push(append(log, by_producer(batch, id, opened.session, sequence)).unwrap());
+        }
+    }
+    let requests = (1..=100_u8).map(|id| append(log, by_request(events(i64::from(id), 2), id)).unwrap());
+    Answers {
+        signals: log.signals(|_| true),
+        totals,
+        requests: requests.collect(),
+        retries,
+        opened: opened
+            .iter()
+            .map(|opened| {
+                (opened.last_sequence, opened.last_offset.map(|offset| offset.get()), opened.events)
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn derived_state_thrown_away_comes_back_the_same() {
+    let engine = MemoryEngine::new();
+    let mut options = small_options();
+    let log = open(&engine, &options);
+    fill(&log);
+    // The books as of the last block are what blocks alone can bring back.
+    append(&log, by_request(events(1, 1), 101)).unwrap();
+    let read = read_whole(&log);
+    let before = ask(&log);
+    assert!(before.requests.iter().chain(&before.retries).all(|answer| answer.duplicate));
+    assert_eq!(log.head().get() as usize, read.len() + 1, "a retry appends nothing");
+    drop(log);
+
+    engine.remove("derived").unwrap();
+    let log = open(&engine, &options);
+    assert_eq!(ask(&log), before);
+    assert_eq!(read_whole(&log), read);
+    drop(log);
+
+    // From a snapshot, and from one that is behind.
+    options.snapshot_every_events = 1;
+    let log = open(&engine, &options);
+    let from_snapshot = ask(&log);
+    assert_eq!(from_snapshot.signals, before.signals);
+    assert_eq!(from_snapshot.opened, before.opened);
+    assert_eq!((&from_snapshot.requests, &from_snapshot.retries), (&before.requests, &before.retries));
+    assert_eq!(read_whole(&log), read);
+}
+
+#[test]
+fn the_books_outlive_a_clean_restart() {
+    let engine = MemoryEngine::new();
+    let log = open(&engine, &small_options());
+    append(&log, by_request(events(1, 3), 1)).unwrap();
+    drop(log);
+    let log = open(&engine, &small_options());
+    append(&log, by_request(events(1, 3), 1)).unwrap();
+    log.count_rejected(5);
+    drop(log);
+    let log = open(&engine, &small_options());
+    let expected = Totals { received: 11, appended: 3, duplicates: 3, rejected: 5 };
+    assert_eq!(log.info().unwrap().totals, expected);
+}

@@ -1,0 +1,13 @@
+//! The log as a whole, from the outside: what it promises, on engines that fail on command and on real disks.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics fails, and that is what it is for")]
+
+mod closing;
+mod damage;
+mod derived;
+mod disk;
+mod faults;
+mod model;
+mod power;
+mod readers;
+mod support;
