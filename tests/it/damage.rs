@@ -84,7 +84,12 @@ fn flip_bits(ending: Ending) {
         let zeros: Vec<_> = zeros.collect();
         let some: Vec<_> = (0..zeros.len().min(100)).map(|_| pick(&mut random, &zeros)).collect();
         for byte in telling.chain(some) {
-            let bits = if slow() { 0..8 } else { let bit = random.below(8) as u32; bit..bit + 1 };
+            let bits = if slow() {
+                0..8
+            } else {
+                let bit = random.below(8) as u32;
+                bit..bit + 1
+            };
             harms.extend(bits.map(|bit| (file.clone(), Harm::Flip { byte, bit })));
         }
     }
@@ -145,9 +150,8 @@ fn check(log: &Arc<SmallLog>, file: &Path, harm: Harm) -> &'static str {
         }
     };
     let at_risk = log.at_risk(file);
-    let contained = |lost: &[Range<u64>]| {
-        lost.iter().all(|lost| lost.start >= at_risk.start && lost.end <= at_risk.end)
-    };
+    let contained =
+        |lost: &[Range<u64>]| lost.iter().all(|lost| lost.start >= at_risk.start && lost.end <= at_risk.end);
     match outcome {
         Outcome::Serving(lost) => {
             assert!(contained(&lost), "{} costs {lost:?}", what());

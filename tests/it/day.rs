@@ -31,7 +31,7 @@ async fn the_recorded_day_comes_out_as_it_went_in_though_server_and_client_are_k
     let mut first = replay(&server.url(), &recording, "max").spawn().map(Killed).expect("downlink");
     reach(&server, &mut first, DAY_ROWS / 3).await;
     server.kill();
-    let server = Server::start_with(dir.path(), ["--listen", &address]);
+    let server = Server::start_at(dir.path(), &address);
     reach(&server, &mut first, DAY_ROWS * 2 / 3).await;
     drop(first);
     let before = server.info().await.head_offset;
@@ -107,7 +107,8 @@ fn check_books(url: &str, rows: u64) {
 /// Compares what `downlink export` says with the recording, without any code of ours for times and numbers.
 fn compare(url: &str, recording: &Path, rows: u64) {
     let columns = ["export", "--format", "csv", "--columns", "event_time,signal,value"];
-    let mut export = downlink(url).args(columns).stdout(Stdio::piped()).spawn().map(Killed).expect("downlink");
+    let mut export =
+        downlink(url).args(columns).stdout(Stdio::piped()).spawn().map(Killed).expect("downlink");
     let mut exported = csv::Reader::from_reader(export.0.stdout.take().expect("piped"));
     assert_eq!(exported.headers().expect("a header"), vec!["event_time", "signal", "value"]);
     let file = File::open(recording).expect("the recording");
@@ -144,7 +145,9 @@ fn unix_nanos(time: &str) -> i128 {
     let (day, clock) = time.strip_suffix('Z').and_then(|time| time.split_once('T')).expect("a time in UTC");
     let [year, month, day] = day.split('-').map(number).collect::<Vec<_>>()[..] else { panic!("{time}") };
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let [hour, minute, second] = clock.split(':').map(number).collect::<Vec<_>>()[..] else { panic!("{time}") };
+    let [hour, minute, second] = clock.split(':').map(number).collect::<Vec<_>>()[..] else {
+        panic!("{time}")
+    };
     let seconds = days_after_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
     seconds * SECOND_NANOS + number(&format!("{fraction:0<9}"))
 }

@@ -71,10 +71,17 @@ impl Server {
         Self::start_with(dir, [""; 0])
     }
 
-    /// The same with further arguments; a later `--listen` wins over the free port.
+    /// The same with further arguments.
     pub(crate) fn start_with(dir: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = server_command(dir);
         command.args(arguments);
+        Self::spawn(command).unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    /// Starts a server where the last one was, for clients that come back.
+    pub(crate) fn start_at(dir: &Path, address: &str) -> Self {
+        let mut command = Command::new(binary("downlink-server"));
+        command.arg("--data-dir").arg(dir).args(["--listen", address]);
         Self::spawn(command).unwrap_or_else(|output| panic!("the server did not start: {output}"))
     }
 

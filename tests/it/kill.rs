@@ -46,9 +46,12 @@ async fn kill_9_loses_nothing_acknowledged_and_doubles_nothing() {
     let started = Instant::now();
     for _ in 0..if slow() { HISTORIES_SLOW } else { 1 } {
         history(&mut random, &mut hits).await;
+        println!("{hits:?} in {:?}", started.elapsed());
     }
-    println!("{hits:?} in {:?}", started.elapsed());
-    assert!(hits.while_opening > 0 && hits.while_sealing > 0, "kills that hit nothing prove nothing: {hits:?}");
+    assert!(
+        hits.while_opening > 0 && hits.while_sealing > 0,
+        "kills that hit nothing prove nothing: {hits:?}"
+    );
     assert!(hits.duplicate_batches > 0, "nothing was ever sent twice: {hits:?}");
 }
 

@@ -13,7 +13,8 @@ use crate::harness::{PATIENCE, Server, server_command};
 use crate::random::Random;
 use trace::Call;
 
-const TRACED: &str = "trace=read,readv,recvfrom,recvmsg,write,writev,pwrite64,pwritev,sendto,sendmsg,fdatasync,fsync";
+const TRACED: &str =
+    "trace=read,readv,recvfrom,recvmsg,write,writev,pwrite64,pwritev,sendto,sendmsg,fdatasync,fsync";
 const SMALL_EVENTS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +40,10 @@ async fn no_acknowledgement_leaves_before_the_sync_that_covers_it() {
     for marker in markers {
         files = files.max(check(&calls, &marker, &data));
     }
-    assert!(files > 1, "the large values went the way of the small ones: nothing was shown for the other files");
+    assert!(
+        files > 1,
+        "the large values went the way of the small ones: nothing was shown for the other files"
+    );
 }
 
 /// The tracer runs beside the server, so that signals reach the server itself.
@@ -75,13 +79,18 @@ fn check(calls: &[Call], marker: &str, data: &Path) -> usize {
     let answered = calls
         .iter()
         .find(|call| {
-            call.began > arrived.ended && call.is_send() && call.file == arrived.file && trace::has_data_frame(&call.bytes)
+            call.began > arrived.ended
+                && call.is_send()
+                && call.file == arrived.file
+                && trace::has_data_frame(&call.bytes)
         })
         .unwrap_or_else(|| panic!("{marker} was never answered"));
     let segments = data.join("segments").display().to_string();
     let between = |call: &&Call| call.ended > arrived.began && call.began < answered.began;
     let mut last_writes = BTreeMap::<&str, usize>::new();
-    for write in calls.iter().filter(between).filter(|call| call.is_write() && call.file.starts_with(&segments)) {
+    for write in
+        calls.iter().filter(between).filter(|call| call.is_write() && call.file.starts_with(&segments))
+    {
         // Worth something only as long as it happens to be there: derived state, and a note that may be out of date.
         if !write.file.contains("/derived/") && !write.file.ends_with("/synced") {
             let last = last_writes.entry(write.file.as_str()).or_default();

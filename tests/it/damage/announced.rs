@@ -68,7 +68,9 @@ async fn read(mut replay: Streaming<ReadResponse>) -> (Vec<u64>, Vec<Gap>, Optio
     loop {
         match replay.message().await {
             Ok(Some(ReadResponse { frame: Some(frame) })) => match frame {
-                read_response::Frame::Events(batch) => offsets.extend(batch.events.iter().map(|event| event.offset)),
+                read_response::Frame::Events(batch) => {
+                    offsets.extend(batch.events.iter().map(|event| event.offset))
+                }
                 read_response::Frame::Gap(gap) => gaps.push(gap),
                 read_response::Frame::End(_) => end = Some(Status::ok("")),
             },

@@ -181,7 +181,7 @@ impl SmallLog {
         for signal in signals {
             let of_it = || self.events.iter().filter(|event| event.signal == *signal.name);
             assert_eq!(signal.events, of_it().count() as u64);
-            assert_eq!(Some(&signal.latest.event), of_it().last());
+            assert_eq!(Some(&signal.latest.event), of_it().next_back());
         }
         for block in [0, SEGMENTS * SEGMENT_BLOCKS - 1] {
             let again = append(log, vec![event(0); BLOCK_EVENTS], request(block)).expect("a duplicate");

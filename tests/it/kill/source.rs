@@ -43,16 +43,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(signal: String, way: Way, seed: u64) -> Self {
         let random = Random::seeded(seed);
-        Self {
-            signal,
-            way,
-            random,
-            ends: vec![0],
-            sent: 0,
-            acked: 0,
-            places: Vec::new(),
-            duplicates: 0,
-        }
+        Self { signal, way, random, ends: vec![0], sent: 0, acked: 0, places: Vec::new(), duplicates: 0 }
     }
 
     /// Appends until the server is gone.
@@ -74,7 +65,8 @@ impl Source {
         };
         // A server that dies breaks connections; whatever else it says is an error of its own.
         if let Err(status) = broken {
-            let dead = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal);
+            let dead =
+                matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal);
             assert!(dead && status.details().is_empty(), "{}: {status:?}", self.signal);
         }
     }
@@ -88,7 +80,8 @@ impl Source {
         let open = Open { producer_id: self.signal.clone(), producer_epoch: 1, allow_partial: false };
         requests.send(request(Request::Open(open))).await.expect("room for one");
         let mut answers = client.append_stream(ReceiverStream::new(received)).await?.into_inner();
-        let Some(AppendStreamResponse { message: Some(Response::Opened(opened)) }) = answers.message().await?
+        let Some(AppendStreamResponse { message: Some(Response::Opened(opened)) }) =
+            answers.message().await?
         else {
             panic!("{}: not opened", self.signal)
         };
