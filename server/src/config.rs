@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use define::{Text, settings};
 use downlink_storage::Options;
+use downlink_storage::block::BLOCK_ROWS_MAX;
 pub use load::{Error, Overrides, load};
 pub use print::print;
 
@@ -68,7 +69,11 @@ settings! {
     batch_events_max: usize = 1_000, 1..=100_000;
     /// The most bytes of a batch, encoded; a batch of one event may be as large as its value.
     batch_bytes_max: usize = MIB, 1024..=1 << 24;
-    /// The most memory that events between arrival and disk may take, over all callers.
+    /// The most memory that events may take while they wait for the log, over all callers. On top of it come
+    /// messages not yet admitted: one for each of `append_calls_max` and `append_streams_max`, at most
+    /// `message_bytes_max` as it arrives and again when decompressed, and `batch_bytes_max` with about 300 bytes for
+    /// each of `batch_events_max` once decoded; and what HTTP/2 has taken in: `connection_window_bytes` for each of
+    /// `connections_max`.
     append_bytes_in_flight_max: usize = 64 * MIB, 1 << 20..=1 << 31;
     /// How long a unary append waits for its turn before it is OVERLOADED.
     append_wait_ms_max: u64 = 2_000, 0..=60_000;
@@ -134,7 +139,7 @@ settings! {
     /// Batches that may wait for the disk, over all callers.
     append_queue_max: usize = LOG.append_queue_max, 1..=1 << 20;
     /// Room that is left on the disk: with less, appends are refused, reason DISK_FULL.
-    disk_reserve_bytes: u64 = LOG.disk_reserve_bytes, 0..=1 << 50;
+    disk_reserve_bytes: u64 = LOG.disk_reserve_bytes, 1 << 24..=1 << 50;
     /// Memory for the newest blocks, which live readers share.
     tail_cache_bytes_max: usize = LOG.tail_cache_bytes_max, 0..=1 << 40;
     /// Sealed segments that are open at once.
@@ -193,6 +198,12 @@ impl Config {
         not_above("page_entries", self.page_entries, "`page_entries_max`", self.page_entries_max)?;
         not_above("batch_bytes_max", self.batch_bytes_max, "`message_bytes_max`", self.message_bytes_max)?;
         not_above("value_bytes_max", self.value_bytes_max, "`message_bytes_max`", self.message_bytes_max)?;
+        // The batch that fills a commit goes in whole.
+        let rows = self.commit_events_max.saturating_add(self.batch_events_max);
+        if rows > BLOCK_ROWS_MAX {
+            let most = format!("{rows} events with `batch_events_max`, but a commit holds {BLOCK_ROWS_MAX}");
+            return Err(("commit_events_max", format!("{most}: lower one of the two")));
+        }
         if self.log_filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err((
                 "log_filter",

@@ -1,4 +1,4 @@
-//! Admission: what is between arrival and disk is bounded in bytes and in batches, over all callers.
+//! Admission: what waits for the log is bounded in bytes and in batches, over all callers.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,10 +9,13 @@ use anyhow::Context as _;
 use clap::Parser;
 use downlink_server::config::{self, Config, LogFormat, Overrides};
 use downlink_server::{Server, observability, shutdown};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 /// A setting cannot be used.
 const USAGE: u8 = 2;
+/// Files that the server may have open beside its connections: the log's, the runtime's.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
 
 /// Takes telemetry in over gRPC, keeps it in the log, hands it out.
 ///
@@ -89,6 +92,7 @@ fn run(config: Config, strangers: &[String]) -> anyhow::Result<()> {
     if !strangers.is_empty() {
         tracing::info!(variables = strangers.join(" "), "not settings of the server, and ignored");
     }
+    check_files(raise_files(), config.connections_max)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("downlink")
@@ -101,6 +105,26 @@ fn run(config: Config, strangers: &[String]) -> anyhow::Result<()> {
     result
 }
 
+/// Raises the limit of open files as far as it goes, and says what it is then; `None`: there is none.
+fn raise_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused the limit stays, and may be enough.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current
+}
+
+/// Whether so many open files are enough for so many connections.
+fn check_files(files_max: Option<u64>, connections_max: usize) -> anyhow::Result<()> {
+    let needed = (connections_max as u64).saturating_add(FILES_BESIDE_CONNECTIONS);
+    match files_max {
+        Some(files_max) if files_max < needed => anyhow::bail!(
+            "{connections_max} connections need {needed} open files, but the limit is {files_max}: raise it \
+             (`ulimit -n {needed}`, or LimitNOFILE= of systemd), or lower `connections_max`"
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = pin!(shutdown::signals().context("cannot listen for signals")?);
     let listener = bind(&config).await?;
@@ -110,7 +134,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     // Scripts wait for this very line.
-    println!("downlink-server listening on {}", server.address());
+    let ready = writeln!(std::io::stdout(), "downlink-server listening on {}", server.address());
+    // Whoever started it may have closed that end; it serves all the same.
+    let _ = ready;
     server.serve(stop).await
 }
 
@@ -123,4 +149,16 @@ async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with --listen")
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_open_files_are_told_with_what_to_do() {
+        assert!(check_files(Some(1_280), 1_024).is_ok() && check_files(None, 100_000).is_ok());
+        let message = check_files(Some(1_279), 1_024).unwrap_err().to_string();
+        assert!(message.contains("ulimit -n 1280") && message.contains("`connections_max`"), "{message}");
+    }
 }

@@ -95,6 +95,11 @@ impl Scan {
         Self { log, filter, block: None, narrowed: None }
     }
 
+    /// Whether events are judged fast enough to do so on the runtime's threads.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.filter.names.is_quick()
+    }
+
     /// Whether what comes at `from` is in memory, so that a read within memory finds something.
     pub(crate) fn is_cached(&mut self, from: Offset) -> bool {
         if self.held(from).is_none() {

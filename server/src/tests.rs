@@ -2,6 +2,7 @@
 
 mod faults;
 mod hostile;
+mod methods;
 mod streams;
 
 use std::net::SocketAddr;

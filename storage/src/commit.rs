@@ -4,13 +4,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 
+use crate::api::{Append, Appended, Identity, Options};
 use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord, Tally};
 use crate::done::Done;
 use crate::error::Error;
 use crate::event::{Clock, Offset, Timestamp};
 use crate::interner::Interner;
-use crate::keys::Form;
-use crate::log::{Append, Appended, Identity, Options};
+use crate::keys::{self, Form};
 use crate::lookup::{self, Lookup};
 use crate::producer::{Opened, Producers, Span, Verdict};
 use crate::seal::Sealer;
@@ -74,7 +74,8 @@ struct Group {
 /// An answer that may only be given once the group is durable.
 enum Answer {
     Appended(Option<Span>),
-    Duplicate(Span),
+    /// In the log, or settled without events.
+    Duplicate(Option<Span>),
     /// In the log, or in this very group, too far back to be remembered.
     Settled(Identity),
     /// Answered in turn: what it was refused for may be in this very group.
@@ -148,7 +149,8 @@ impl Writer {
     fn group(&mut self) -> Group {
         let head = self.shared.head();
         let ingest_time = self.clock.now().max(self.last_ingest_time);
-        let refused = self.writable().and_then(|()| self.room()).err();
+        let ready = self.writable().and_then(|()| self.room()).and_then(|()| self.roll_if_full());
+        let refused = ready.err();
         Group { block: BlockBuilder::new(head, ingest_time), events: 0, head, refused, answers: Vec::new() }
     }
 
@@ -162,7 +164,11 @@ impl Writer {
             }
             Ok(Verdict::Duplicate(span)) => {
                 self.shared.books.count_duplicates(events);
-                group.answers.push((done, Answer::Duplicate(span)));
+                group.answers.push((done, Answer::Duplicate(Some(span))));
+            }
+            Ok(Verdict::Empty) => {
+                self.shared.books.count_duplicates(events);
+                group.answers.push((done, Answer::Duplicate(None)));
             }
             Ok(Verdict::Settled) => {
                 self.shared.books.count_duplicates(events);
@@ -245,7 +251,7 @@ impl Writer {
         for (done, answer) in group.answers {
             match answer {
                 Answer::Appended(span) => done.give(Ok(Appended::of(span, head, false))),
-                Answer::Duplicate(span) => done.give(Ok(Appended::of(Some(span), head, true))),
+                Answer::Duplicate(span) => done.give(Ok(Appended::of(span, head, true))),
                 Answer::Settled(identity) => lookup::request(&self.lookups, identity, done),
                 Answer::Refused(error) => done.give(Err(error)),
             }
@@ -258,10 +264,7 @@ impl Writer {
     fn write(&mut self, block: BlockBuilder) -> Result<(), Error> {
         let block = Arc::new(block.finish(self.shared.books.tally()));
         let encoded = block.encode(Effort::Fast);
-        let written = self.segment_for_next().and_then(|segment| segment.append(&block, &encoded));
-        if let Err(error) = written {
-            return Err(self.fail(&error));
-        }
+        self.newest()?.append(&block, &encoded).map_err(|error| self.fail(&error))?;
         assert_eq!(block.first_offset(), self.shared.head(), "offsets are dense");
         self.last_ingest_time = block.summary().ingest_time_last;
         self.events_since_snapshot += block.len() as u64;
@@ -269,20 +272,16 @@ impl Writer {
         Ok(())
     }
 
-    /// The newest segment, or a new one behind it if it is full or old.
-    fn segment_for_next(&mut self) -> Result<Arc<Segment>, Error> {
+    /// Before anything is taken into a commit: once it is, only a failed sync may refuse it.
+    fn roll_if_full(&mut self) -> Result<(), Error> {
         let newest = self.newest()?;
         let index = newest.index();
         let age = self.clock.now().seconds().saturating_sub(newest.header.created.seconds());
         let full = index.payload_bytes() >= self.options.segment_payload_bytes_max
             || index.blocks().len() as u64 >= u64::from(self.options.segment_blocks_max)
             || u64::try_from(age).is_ok_and(|age| age >= self.options.segment_age_seconds_max);
-        let roll = full && !index.blocks().is_empty();
         drop(index);
-        if roll {
-            self.roll()?;
-        }
-        self.newest()
+        if full { self.roll() } else { Ok(()) }
     }
 
     /// Begins a new segment and hands the one before to the sealer. Does nothing to an empty one.
@@ -292,8 +291,12 @@ impl Writer {
         }
         let header =
             Header { log_id: self.shared.log_id, first: self.shared.head(), created: self.clock.now() };
-        let segment = Segment::create(self.shared.segments.engine.as_ref(), header, Form::Raw);
-        let segment = segment.map_err(|error| self.fail(&error))?;
+        let engine = self.shared.segments.engine.as_ref();
+        let segment = Segment::create(engine, header, Form::Raw).map_err(|error| {
+            // Nothing is in it yet: once it is gone, another try begins from nothing.
+            let removed = engine.remove(&keys::segment(header.first, Form::Raw));
+            if removed.is_ok() { error } else { self.fail(&error) }
+        })?;
         self.shared.segments.push_newest(Arc::new(segment));
         self.sealer.wake();
         Ok(())

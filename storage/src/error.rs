@@ -74,6 +74,14 @@ pub enum Error {
         /// How many are allowed.
         bound: u64,
     },
+    /// More events in one batch than the log takes.
+    #[error("{events} events in one batch, the most is {events_max}")]
+    TooLarge {
+        /// How many.
+        events: usize,
+        /// How many are allowed.
+        events_max: usize,
+    },
     /// Too many appends are waiting. Try again in a moment.
     #[error("{waiting} appends are waiting already")]
     Overloaded {
@@ -104,8 +112,12 @@ pub enum Error {
     Engine(String),
 }
 
+/// Damage stays damage: a reader passes it over. Anything else may be gone the next time.
 impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
-        Self::Engine(error.to_string())
+        match error {
+            engine::Error::Damaged(what) => Self::Damaged(what),
+            engine::Error::NoSpace(_) | engine::Error::Io(_) => Self::Engine(error.to_string()),
+        }
     }
 }

@@ -28,7 +28,8 @@ impl Interner {
     /// The number of a signal, a new one if need be.
     pub(crate) fn intern(&mut self, name: &str) -> (SignalId, &Arc<str>) {
         let id = self.by_name.get(name).copied().unwrap_or_else(|| {
-            let id = SignalId(self.names.len() as u32);
+            // From 1: 0 is how the wire says that there is none.
+            let id = SignalId(self.names.len().max(1) as u32);
             self.learn(id, Arc::from(name));
             id
         });

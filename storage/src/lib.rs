@@ -34,6 +34,7 @@ pub mod block;
 pub mod engine;
 pub mod event;
 
+mod api;
 mod bytes;
 mod codec;
 mod commit;
@@ -55,10 +56,11 @@ mod segments;
 mod shared;
 mod snapshot;
 
+pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
 pub use block::Block;
 pub use error::Error;
 pub use event::{Clock, Event, EventRef, Offset, Quality, SignalId, SystemClock, Timestamp, Value, ValueRef};
-pub use log::{Append, Appended, Identity, Info, Log, Options, Totals, Wait};
+pub use log::Log;
 pub use producer::Opened;
 pub use projection::{Latest, SignalInfo};
 pub use read::{Chunk, Seek};

@@ -3,181 +3,28 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 
 use uuid::Uuid;
 
-use crate::block::Block;
+use crate::api::{Append, Appended, Info, Options, Totals, Wait};
+use crate::block::{BLOCK_ROWS_MAX, Block};
 use crate::commit::{Command, Writer};
 use crate::done::Done;
 use crate::engine::Engine;
 use crate::engine::sled::SledEngine;
 use crate::error::Error;
-use crate::event::{Clock, Event, Offset, SignalId, SystemClock, Timestamp};
+use crate::event::{Clock, Offset, SignalId, SystemClock};
 use crate::interner::Interner;
 use crate::lock::DirectoryLock;
 use crate::lookup;
-use crate::producer::{Opened, Span};
-use crate::projection::{Latest, SignalInfo};
+use crate::producer::Opened;
+use crate::projection::{Latest, Projection, SignalInfo};
 use crate::read::{self, Chunk, Seek};
 use crate::recover::{self, Recovered};
 use crate::seal::Sealer;
 use crate::shared::{Shared, State};
-
-/// The bounds of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Bytes of stored blocks after which a new segment begins.
-    pub segment_payload_bytes_max: u64,
-    /// Blocks after which a new segment begins.
-    pub segment_blocks_max: u32,
-    /// Seconds after which a new segment begins, at the next append.
-    pub segment_age_seconds_max: u64,
-    /// Events after which a commit takes no further batch.
-    pub commit_events_max: usize,
-    /// Bytes of event data after which a commit takes no further batch.
-    pub commit_bytes_max: usize,
-    /// Appends that may wait for the writer.
-    pub append_queue_max: usize,
-    /// Bytes of disk below which nothing is appended. Must exceed what one commit can write.
-    pub disk_reserve_bytes: u64,
-    /// Bytes of memory for the newest blocks, ready to read.
-    pub tail_cache_bytes_max: usize,
-    /// Older segments that are kept open.
-    pub open_segments_max: usize,
-    /// Request ids that are remembered.
-    pub request_ids_max: usize,
-    /// Producers that are remembered; a further one is refused.
-    pub producers_max: usize,
-    /// Signals; an event with a further one is refused.
-    pub signals_max: usize,
-    /// Events after which derived state is written down.
-    pub snapshot_every_events: u64,
-}
-
-impl Options {
-    /// The documented defaults.
-    #[must_use]
-    pub const fn standard() -> Self {
-        Self {
-            segment_payload_bytes_max: 128 << 20,
-            segment_blocks_max: 262_144,
-            segment_age_seconds_max: 7 * 24 * 60 * 60,
-            commit_events_max: 8_192,
-            commit_bytes_max: 1 << 20,
-            append_queue_max: 4_096,
-            disk_reserve_bytes: 64 << 20,
-            tail_cache_bytes_max: 16 << 20,
-            open_segments_max: 4,
-            request_ids_max: 100_000,
-            producers_max: 100_000,
-            signals_max: 1_000_000,
-            snapshot_every_events: 1_000_000,
-        }
-    }
-}
-
-/// A batch to append: its events get adjacent offsets, or none is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Append {
-    /// The events, in order.
-    pub events: Vec<Event>,
-    /// What makes a retry harmless.
-    pub identity: Identity,
-    /// Append only if the head is here.
-    pub expected_head: Option<Offset>,
-}
-
-/// What makes a retry of a batch harmless.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Nothing: a retry appends again.
-    Anonymous,
-    /// A number of the caller's choice, remembered for a while.
-    Request([u8; 16]),
-    /// A producer's sequence, remembered for the life of the log.
-    Producer {
-        /// The producer.
-        id: Arc<str>,
-        /// Its epoch.
-        epoch: u64,
-        /// From [`Opened`].
-        session: u64,
-        /// 1, 2, 3 … within the epoch.
-        sequence: u64,
-    },
-}
-
-/// A batch is durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Its first event; `None` for a batch without events.
-    pub first: Option<Offset>,
-    /// Its last event.
-    pub last: Option<Offset>,
-    /// The offset the next event will get, as of this answer.
-    pub head: Offset,
-    /// It was in the log already.
-    pub duplicate: bool,
-}
-
-impl Appended {
-    pub(crate) fn of(span: Option<Span>, head: Offset, duplicate: bool) -> Self {
-        Self { first: span.map(|span| span.first), last: span.map(Span::last), head, duplicate }
-    }
-}
-
-/// Every event received is exactly one of appended, duplicate or rejected, since the log began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals {
-    /// The sum of the others.
-    pub received: u64,
-    /// Got an offset.
-    pub appended: u64,
-    /// Was in the log already.
-    pub duplicates: u64,
-    /// Was refused.
-    pub rejected: u64,
-}
-
-/// Facts about the log as of one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Info {
-    /// Its identity.
-    pub id: Uuid,
-    /// The oldest offset kept.
-    pub oldest: Offset,
-    /// The offset the next event will get.
-    pub head: Offset,
-    /// The books.
-    pub totals: Totals,
-    /// Bytes of the stored blocks.
-    pub payload_bytes: u64,
-    /// Bytes on disk, everything included.
-    pub bytes_on_disk: u64,
-    /// Ingest time of the oldest event.
-    pub oldest_time: Option<Timestamp>,
-    /// Ingest time of the newest event.
-    pub newest_time: Option<Timestamp>,
-    /// Signals that have had an event.
-    pub signals: u64,
-    /// Segments.
-    pub segments: u32,
-    /// Sealed ones among them.
-    pub sealed_segments: u32,
-    /// What the log can do.
-    pub state: State,
-}
-
-/// Whether to wait for the sealing of closed segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Return at once.
-    No,
-    /// Return when all are sealed that can be.
-    UntilSealed,
-}
 
 /// An append-only, durable log of events. Cheap to clone; all clones are the same log.
 #[derive(Clone)]
@@ -211,9 +58,11 @@ impl Log {
     fn start(
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
-        options: Options,
+        mut options: Options,
         lock: Option<DirectoryLock>,
     ) -> Result<Self, Error> {
+        // The last batch that a commit takes may go beyond its bound, but not beyond a block's.
+        options.commit_events_max = options.commit_events_max.min(BLOCK_ROWS_MAX - Append::EVENTS_MAX);
         let recovered = recover::recover(engine, clock.as_ref(), &options)?;
         let Recovered { log_id, segments, head, derived, mut snapshots, read_only, replayed_events } =
             recovered;
@@ -275,6 +124,11 @@ impl Log {
     /// Appends a batch. Never blocks: `done` is called once, on the writer's thread, when the batch is durable
     /// or refused; or at once when too many appends wait already. It must not block.
     pub fn append(&self, append: Append, done: impl FnOnce(Result<Appended, Error>) + Send + 'static) {
+        let (events, events_max) = (append.events.len(), Append::EVENTS_MAX);
+        if events > events_max {
+            self.count_rejected(events as u64);
+            return done(Err(Error::TooLarge { events, events_max }));
+        }
         self.submit(Command::Append(append, Done::new(done)));
     }
 
@@ -359,25 +213,39 @@ impl Log {
     /// The numbers of the known signals whose names match.
     #[must_use]
     pub fn match_signals(&self, matches: impl Fn(&str) -> bool) -> Vec<SignalId> {
-        let projection = self.inner.shared.projection.read().unwrap_or_else(PoisonError::into_inner);
-        projection.iter().filter(|info| matches(&info.name)).map(|info| info.id).collect()
+        let names = self.projection().names(None);
+        names.into_iter().filter(|(name, _)| matches(name)).map(|(_, id)| id).collect()
     }
 
-    /// Everything known of the signals whose names match, by name.
+    /// Everything known of the signals whose names match and come after `after`, by name; at most so many.
     #[must_use]
-    pub fn signals(&self, matches: impl Fn(&str) -> bool) -> Vec<SignalInfo> {
-        let projection = self.inner.shared.projection.read().unwrap_or_else(PoisonError::into_inner);
-        let mut signals: Vec<_> = projection.iter().filter(|info| matches(&info.name)).cloned().collect();
-        drop(projection);
-        signals.sort_by(|a, b| a.name.cmp(&b.name));
-        signals
+    pub fn signals(
+        &self,
+        after: Option<&str>,
+        signals_max: usize,
+        matches: impl Fn(&str) -> bool,
+    ) -> Vec<SignalInfo> {
+        // Matching may take long: the writer must not wait for it.
+        let names = self.projection().names(after);
+        let wanted: Vec<_> =
+            names.into_iter().filter(|(name, _)| matches(name)).take(signals_max).map(|(_, id)| id).collect();
+        wanted.into_iter().filter_map(|id| self.projection().by_id(id).cloned()).collect()
+    }
+
+    /// Whether a signal of this name has had an event.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.projection().get(name).is_some()
     }
 
     /// The newest event of a signal, by offset.
     #[must_use]
     pub fn latest(&self, name: &str) -> Option<Latest> {
-        let projection = self.inner.shared.projection.read().unwrap_or_else(PoisonError::into_inner);
-        projection.get(name).map(|info| info.latest.clone())
+        self.projection().get(name).map(|info| info.latest.clone())
+    }
+
+    fn projection(&self) -> RwLockReadGuard<'_, Projection> {
+        self.inner.shared.projection.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Facts about the log. Blocks on the disk.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
+use crate::api::{Appended, Identity};
 use crate::block::{BatchRecord, Block};
 use crate::done::Done;
 use crate::error::Error;
-use crate::log::{Appended, Identity};
 use crate::producer::Span;
 use crate::read::{self, Chunk};
 use crate::shared::Shared;

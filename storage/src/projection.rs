@@ -1,6 +1,7 @@
 //! The newest event of each signal, as of an offset: a fold over the blocks, so it can be made again at any time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::block::Block;
@@ -39,7 +40,7 @@ pub struct SignalInfo {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Projection {
     signals: HashMap<SignalId, SignalInfo>,
-    by_name: HashMap<Arc<str>, SignalId>,
+    by_name: BTreeMap<Arc<str>, SignalId>,
 }
 
 impl Projection {
@@ -97,6 +98,17 @@ impl Projection {
 
     pub(crate) fn get(&self, name: &str) -> Option<&SignalInfo> {
         self.signals.get(self.by_name.get(name)?)
+    }
+
+    /// The names greater than `after`, in order.
+    pub(crate) fn names(&self, after: Option<&str>) -> Vec<(Arc<str>, SignalId)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let named = self.by_name.range::<str, _>((from, Bound::Unbounded));
+        named.map(|(name, id)| (name.clone(), *id)).collect()
+    }
+
+    pub(crate) fn by_id(&self, id: SignalId) -> Option<&SignalInfo> {
+        self.signals.get(&id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &SignalInfo> {

@@ -50,11 +50,11 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
     let end = end.unwrap_or(head).min(head);
     let segment = match shared.segments.open(entry) {
         Ok(segment) => segment,
-        Err(error @ Error::NewerFormat { .. }) => return Err(error),
-        Err(error) => {
-            tracing::warn!(segment = %entry.first, %error, "cannot open segment");
+        Err(Error::Damaged(error)) => {
+            tracing::warn!(segment = %entry.first, error, "damaged segment");
             return Ok(Chunk::Gap { first: from, end });
         }
+        Err(error) => return Err(error),
     };
     let wanted = match signals {
         Some(signals) => match next_wanted(&segment, from, signals, end) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::api::Options;
 use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::{Clock, Offset};
 use crate::keys::{self, Form};
-use crate::log::Options;
 use crate::segment::{Found, Header, Segment};
 use crate::segments::{Entry, Segments};
 use crate::snapshot::{Derived, Snapshots};
@@ -102,16 +102,14 @@ fn open_newest(
             segment.sync()?;
             return Ok(Ok(segment));
         }
-        // Every older segment is followed by a raw one before it is sealed: that one is lost.
+        // Every older segment is followed by a raw one before it is sealed. How far that one went nobody knows, and
+        // offsets must not be given twice.
         Ok(sealed) => {
-            let log_id = sealed.header.log_id;
             let end = sealed.index().end().unwrap_or(sealed.header.first);
-            drop(sealed);
-            let first = known.map_or(end, |(_, valid_for)| end.max(valid_for));
-            return begin(engine, clock, row, log_id, first).map(Ok);
+            return Ok(Err(format!("the newest segment, from offset {end} on, is missing")));
         }
-        Err(error @ Error::NewerFormat { .. }) => return Err(error),
-        Err(error) => error,
+        Err(Error::Damaged(error)) => error,
+        Err(error) => return Err(error),
     };
     let name = keys::segment(last.first, last.form);
     if was_never_begun(engine, last, known) {
@@ -123,7 +121,7 @@ fn open_newest(
         };
         return begin(engine, clock, row, log_id, last.first).map(Ok);
     }
-    tracing::error!(name, %error, "the newest segment cannot be opened");
+    tracing::error!(name, error, "the newest segment cannot be opened");
     Ok(Err(format!("the newest segment {name} cannot be opened: {error}")))
 }
 
@@ -167,11 +165,11 @@ fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Op
         let end = end.unwrap_or(head).min(head);
         let segment = match segments.open(entry) {
             Ok(segment) => segment,
-            Err(error @ Error::NewerFormat { .. }) => return Err(error),
-            Err(_) => {
+            Err(Error::Damaged(_)) => {
                 next = end;
                 continue;
             }
+            Err(error) => return Err(error),
         };
         while next < end {
             next = match segment.read(next, end)? {

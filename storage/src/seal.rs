@@ -256,7 +256,8 @@ impl Gathered {
         let merged = Block::merge(&self.blocks);
         let mut row = 0;
         while row < merged.len() {
-            row += self.write(&merged.slice(row..merged.len()), sealed)?;
+            let end = merged.len().min(row + self.wanted);
+            row += self.write(&merged.slice(row..end), sealed)?;
         }
         self.clear();
         Ok(())
@@ -274,6 +275,10 @@ impl Gathered {
         self.wanted = aimed;
         if encoded.len() > BLOCK_BYTES_MAX && aimed < block.len() {
             return self.write(&block.slice(0..aimed), sealed);
+        }
+        // The raw segment goes when this one is whole: its blocks must mean the same, bit for bit.
+        if Block::decode(&encoded).as_ref() != Ok(block) {
+            return Err(Error::Damaged(format!("block {} does not survive sealing", block.first_offset())));
         }
         sealed.put(block, &encoded)?;
         Ok(block.len())

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::block::{self, Block};
 use crate::bytes::{Fault, Reader, Writer};
-use crate::engine::{Engine, Profile, Store};
+use crate::engine::{self, Engine, Profile, Store};
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
 use crate::index::SegmentIndex;
@@ -104,10 +104,11 @@ impl Segment {
     pub(crate) fn read(&self, offset: Offset, end: Offset) -> Result<Found, Error> {
         let pair = match self.store.at_or_before(&keys::block(offset)) {
             Ok(pair) => pair,
-            Err(error) => {
-                tracing::warn!(segment = %self.header.first, %offset, %error, "cannot read block");
+            Err(engine::Error::Damaged(error)) => {
+                tracing::warn!(segment = %self.header.first, %offset, error, "cannot read block");
                 None
             }
+            Err(error) => return Err(error.into()),
         };
         if let Some((key, value)) = pair
             && let Some(first) = keys::block_offset(&key)

@@ -103,6 +103,12 @@ impl Window {
             return Err(self.protocol(format!("a refusal of {}, not in flight", reject.sequence)));
         };
         let rejected = RejectedBatch::new(reject, pending.batch.events);
+        if rejected.events > pending.batch.events {
+            let (sequence, events) = (reject.sequence, pending.batch.events);
+            let reason =
+                format!("{} refusals in batch {sequence}, which has {events} events", rejected.events);
+            return Err(self.protocol(reason));
+        }
         let is_known = pending.rejected_events > 0;
         pending.rejected_events = rejected.events;
         Ok((!is_known).then_some(rejected))
@@ -222,6 +228,18 @@ mod tests {
         window.push(batch(1));
         assert!(matches!(window.acked(&ack(1)), Err(Error::Protocol { .. })));
         assert!(matches!(window.opened(&opened(2)), Err(Error::Protocol { .. })));
+    }
+
+    #[test]
+    fn more_refusals_than_events_break_the_protocol() {
+        let mut window = Window::new("http://log");
+        window.opened(&opened(0)).unwrap();
+        window.push(batch(1));
+        window.next_to_send();
+        let reject = Reject { sequence: 1, rejections: vec![Default::default(); 2], ..Reject::default() };
+        assert!(matches!(window.rejected(&reject), Err(Error::Protocol { .. })));
+        window.acked(&ack(1)).unwrap();
+        assert_eq!(window.totals().durable_events, 1);
     }
 
     #[test]

@@ -58,6 +58,8 @@ fn wrong_settings_are_named_with_their_place() {
         (with(None, &[("DOWNLINK_BATCH_EVENTS_MAX", "-1")], &[]), "(DOWNLINK_BATCH_EVENTS_MAX)"),
         (with(None, &[], &[("bogus", "1")]), "unknown setting `bogus` in the flags"),
         (with(None, &[], &[("read_batch_events_max", "5")]), "`read_batch_events`"),
+        (with(None, &[], &[("commit_events_max", "1048000")]), "lower one of the two"),
+        (with(None, &[], &[("disk_reserve_bytes", "16777215")]), "choose 16777216 to"),
     ];
     for (result, expected) in cases {
         let message = result.unwrap_err();

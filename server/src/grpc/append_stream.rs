@@ -323,7 +323,10 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: &Answers) ->
             Ok(appended) => appended,
             Err(error) => return give_up(unsent, sequence, error.into(), answers).await,
         };
-        if let Some(reject) = reject {
+        // What was settled before, perhaps under other limits, is not refused now.
+        if let Some(reject) = reject
+            && !appended.duplicate
+        {
             flush(&mut unsent, answers).await?;
             say(answers, Message::Reject(reject)).await?;
         }

@@ -43,7 +43,7 @@ pub(crate) async fn get_latest(
 /// The newest events of the signals wanted, by name.
 fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>, Refusal> {
     for name in names.exact() {
-        if log.latest(name).is_none() {
+        if !log.knows(name) {
             let message = format!("the log has never seen the signal {name:?}");
             return Err(Refusal::new(ErrorReason::SignalUnknown, message).with("signal", name));
         }
@@ -51,10 +51,11 @@ fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>
     if let Some(exact) = names.only_exact() {
         let mut wanted: Vec<&String> = exact.iter().filter(|name| page.reaches(name)).collect();
         wanted.sort();
+        wanted.truncate(page.entries_enough());
         return Ok(wanted.into_iter().filter_map(|name| Some((name.clone(), log.latest(name)?))).collect());
     }
-    let wanted = log.signals(|name| page.reaches(name) && names.wants(name)).into_iter();
-    Ok(wanted.map(|signal| (signal.name.to_string(), signal.latest)).collect())
+    let wanted = log.signals(page.after.as_deref(), page.entries_enough(), |name| names.wants(name));
+    Ok(wanted.into_iter().map(|signal| (signal.name.to_string(), signal.latest)).collect())
 }
 
 fn latest_value(latest: Latest, clock: &dyn Clock) -> LatestValue {
@@ -76,9 +77,9 @@ pub(crate) async fn list_signals(
     let page = Page::new(request.page_size, &request.page_token, &shared.config)?;
     let log = shared.log.clone();
     let answer = shared.unary("signals", move || {
-        let wanted = log.signals(|name| page.reaches(name) && names.wants(name)).into_iter();
+        let wanted = log.signals(page.after.as_deref(), page.entries_enough(), |name| names.wants(name));
         let (signals, next_page_token) =
-            page.fill(wanted.map(|signal| (signal.name.to_string(), wire_signal(signal))));
+            page.fill(wanted.into_iter().map(|signal| (signal.name.to_string(), wire_signal(signal))));
         ListSignalsResponse { signals, next_page_token }
     });
     answer.await

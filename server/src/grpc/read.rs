@@ -21,7 +21,7 @@ use crate::query::{Found, PieceMax, Reach, Scan, value_bytes};
 
 /// How many messages wait for a reader: one on its way out, one ready, one in the making.
 pub(crate) const MESSAGES_MAX: usize = 2;
-/// A piece of so many offsets is read where it stands if it is in memory.
+/// A piece of so many offsets is read where it stands if it is in memory and quick to filter.
 const INLINE_OFFSETS_MAX: u64 = 1_000;
 /// What an event makes on the wire beside its names and its value, about.
 const EVENT_BYTES: usize = 64;
@@ -64,7 +64,8 @@ impl Pieces {
         most: PieceMax,
     ) -> Result<Piece, Status> {
         let mut scan = self.scan.take().expect("given back after every piece");
-        let result = if until.since(from) <= INLINE_OFFSETS_MAX && scan.is_cached(from) {
+        let is_short = until.since(from) <= INLINE_OFFSETS_MAX;
+        let result = if is_short && scan.is_quick() && scan.is_cached(from) {
             let result = piece(&mut scan, (from, until), most, Reach::Memory);
             self.scan = Some(scan);
             result

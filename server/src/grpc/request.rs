@@ -9,8 +9,10 @@ use super::status::Refusal;
 use crate::config::Config;
 use crate::query::filter::{Filter, Names, Pattern};
 
-/// The longest pattern of a filter.
-const PATTERN_BYTES_MAX: usize = 1024;
+/// The longest pattern of a filter: as long as the longest name.
+const PATTERN_BYTES_MAX: usize = 255;
+/// All patterns of a filter together: each byte of them may cost a step for each letter of every name.
+const PATTERNS_BYTES_MAX: usize = 16 << 10;
 
 /// A place in the log that can be found without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,11 @@ pub(crate) fn names(patterns: &[String], field: &str, most: usize) -> Result<Nam
     if patterns.len() > most {
         return Err(refused(field.to_owned(), format!("has {} entries, the most is {most}", patterns.len())));
     }
+    let bytes: usize = patterns.iter().map(String::len).sum();
+    if bytes > PATTERNS_BYTES_MAX {
+        let problem = format!("has {bytes} bytes, the most is {PATTERNS_BYTES_MAX}");
+        return Err(refused(field.to_owned(), problem));
+    }
     let compile = |(index, text): (usize, &String)| {
         let field = format!("{field}[{index}]");
         if text.len() > PATTERN_BYTES_MAX {
@@ -117,6 +124,11 @@ impl Page {
             }
         };
         Ok(Self { after, entries_max: size.min(config.page_entries_max), bytes_max: config.page_bytes_max })
+    }
+
+    /// How many entries are enough to fill the page and to see that another one follows.
+    pub(crate) const fn entries_enough(&self) -> usize {
+        self.entries_max.saturating_add(1)
     }
 
     /// Whether `name` is on this page or a later one.
@@ -179,6 +191,13 @@ mod tests {
         let (entries, token) =
             Page::new(0, "", &config).unwrap().fill([signal("a"), signal("b")].into_iter());
         assert_eq!((entries.len(), token.as_str()), (1, "61"));
+    }
+
+    #[test]
+    fn patterns_are_bounded_each_and_together() {
+        let long = |bytes: usize, count: usize| names(&vec!["*".repeat(bytes); count], "f", 1_000);
+        assert!(long(255, 1).is_ok() && long(256, 1).is_err());
+        assert!(long(128, 128).is_ok() && long(128, 129).is_err());
     }
 
     #[test]

@@ -117,6 +117,12 @@ impl Names {
         (self.globs.is_empty() && !self.exact.is_empty()).then_some(&self.exact)
     }
 
+    /// Whether a name is judged in a step or two, whoever chose the patterns.
+    #[must_use]
+    pub(crate) fn is_quick(&self) -> bool {
+        self.globs.is_empty()
+    }
+
     /// The exact names among the patterns.
     #[must_use]
     pub(crate) const fn exact(&self) -> &HashSet<String> {

@@ -83,6 +83,34 @@ async fn a_partial_batch_keeps_its_good_events_and_names_the_bad() {
 }
 
 #[tokio::test]
+async fn what_was_settled_before_is_a_duplicate_even_if_it_would_be_refused_now() {
+    for allow_partial in [false, true] {
+        let server = Fixture::start(|config| config.batch_events_max = 3).await;
+        let again = |events| batch(1, events);
+        let requests = [
+            open("p", allow_partial),
+            batch(1, vec![event("a", 1), event("b", 2)]),
+            again(vec![event("a", 1), event("", 2)]),
+            again(vec![event("", 1)]),
+            again(vec![event("a", 1); 4]),
+        ];
+        let requests = tokio_stream::iter(requests);
+        let mut answers = server.ingest().await.append_stream(requests).await.unwrap().into_inner();
+        let mut acks = Vec::new();
+        while let Some(answer) = answers.message().await.unwrap() {
+            match answer.message.unwrap() {
+                Message::Opened(_) => {}
+                Message::Ack(ack) => acks.push(ack),
+                other @ (Message::Reject(_) | Message::Draining(_)) => panic!("unexpected {other:?}"),
+            }
+        }
+        assert!(!acks[0].duplicate && acks[1..].iter().all(|ack| ack.duplicate), "{acks:?}");
+        assert!(acks.len() > 1 && acks.iter().all(|ack| (ack.through_sequence, ack.last_offset) == (1, 2)));
+        assert_eq!(server.totals().await.appended_events, 2);
+    }
+}
+
+#[tokio::test]
 async fn a_live_tail_sees_signals_that_did_not_exist_when_it_began() {
     let server = Fixture::start(|_| {}).await;
     let mut client = server.ingest().await;

@@ -176,7 +176,7 @@ impl SmallLog {
 
     /// Whatever derived state was lost has been made again from the blocks.
     fn check_derived(&self, log: &Log) {
-        let signals = log.signals(|_| true);
+        let signals = log.signals(None, usize::MAX, |_| true);
         assert_eq!(signals.len(), SIGNALS.len());
         for signal in signals {
             let of_it = || self.events.iter().filter(|event| event.signal == *signal.name);

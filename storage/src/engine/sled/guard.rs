@@ -25,6 +25,9 @@ pub(super) fn quiet_panics_of_sled() {
     });
 }
 
+/// In a panic of sled's: the system was short of something, which says nothing about the data.
+const PASSING: &[&str] = &["Too many open files", "PermissionDenied", "OutOfMemory", "Input/output error"];
+
 /// Does `work` inside sled; its errors and its panics become ours.
 pub(super) fn guarded<T>(what: &str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
     let outer = INSIDE_SLED.replace(true);
@@ -36,9 +39,14 @@ pub(super) fn guarded<T>(what: &str, work: impl FnOnce() -> sled::Result<T>) -> 
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             // sled unwraps some errors of the system, which leaves only their words.
-            let no_space = text.contains("StorageFull");
+            let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+            let (no_space, passing) = (says(&["StorageFull"]), says(PASSING));
             let text = format!("panic in {what}: {text}");
-            Err(if no_space { Error::NoSpace(text) } else { Error::Damaged(text) })
+            Err(match (no_space, passing) {
+                (true, _) => Error::NoSpace(text),
+                (false, true) => Error::Io(text),
+                (false, false) => Error::Damaged(text),
+            })
         }
     }
 }
@@ -49,7 +57,9 @@ impl From<io::Error> for Error {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace(text),
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::Damaged(text),
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
+                Self::Damaged(text)
+            }
             _ => Self::Io(text),
         }
     }

@@ -80,6 +80,9 @@ impl Model {
 
     pub(super) fn open_producer(&mut self, id: &str, epoch: u64) -> Result<(u64, u64, u64), Refusal> {
         if !self.producers.contains_key(id) && self.producers.len() >= self.producers_max {
+            self.producers.retain(|_, producer| !producer.recorded.is_empty());
+        }
+        if !self.producers.contains_key(id) && self.producers.len() >= self.producers_max {
             return Err(Refusal::Quota);
         }
         let producer = self.producers.entry(id.to_owned()).or_default();
