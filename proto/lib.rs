@@ -2,7 +2,14 @@
 
 /// Package `downlink.v1`: messages, clients and servers.
 pub mod v1 {
-    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated code"
+    )]
     tonic::include_proto!("downlink.v1");
 }
 

@@ -67,6 +67,8 @@ fn a_segment_that_is_gone_leaves_the_others_readable() {
             Range { start: 0, .. } => Outcome::Serving(Vec::new()),
             // Looks as if retention had removed it: the oldest offset says so.
             Range { start: 1, .. } => continue,
+            // What came after may be missing as well: no offset must be used twice.
+            lost if log.is_newest(&db) => Outcome::ReadOnly(vec![lost]),
             lost => Outcome::Serving(vec![lost]),
         };
         assert_eq!(log.open(&files), expected, "{} removed", segment.display());

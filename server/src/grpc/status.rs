@@ -111,9 +111,9 @@ impl From<Error> for Refusal {
                 .with("expected", expected)
                 .with("head", head),
             Error::Quota { bound, .. } => Self::new(ErrorReason::Quota, message).with("bound", bound),
-            Error::TooLarge { events, events_max } => Self::new(ErrorReason::BatchTooLarge, message)
-                .with("found", events)
-                .with("most", events_max),
+            Error::TooLarge { events, events_max } => {
+                Self::new(ErrorReason::BatchTooLarge, message).with("found", events).with("most", events_max)
+            }
             Error::Overloaded { .. } => Self::new(ErrorReason::Overloaded, message),
             Error::Closed => Self::new(ErrorReason::Draining, "the server is about to stop"),
             Error::Truncated { oldest, .. } => {
