@@ -1,5 +1,8 @@
 //! A connection to a server: a typed method for each call.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use crate::{Appender, AppenderOptions, Error, Result, Subscription};
 pub struct ClientOptions {
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long a unary call may take. Streams have no bound of this kind.
+    /// How long a unary call may take, and how long the first answer of a stream.
     pub call_timeout: Duration,
     /// How long calls that a retry cannot harm are tried again.
     pub retry_for: Duration,
@@ -41,7 +44,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(10),
             retry_for: Duration::from_secs(5),
             message_bytes_max: 64 << 20,
             stream_window_bytes: 8 << 20,
@@ -85,7 +88,9 @@ impl Client {
             .keep_alive_timeout(options.keep_alive_interval)
             .keep_alive_while_idle(true);
         let connected = endpoint.connect().await;
-        let channel = connected.map_err(|error| Error::from_transport(&full, &error).while_connecting())?;
+        let channel = connected.map_err(|error| {
+            Error::from_transport(&full, &error, options.connect_timeout).while_connecting()
+        })?;
         Ok(Self { url: full.into(), channel, options: Arc::new(options) })
     }
 
@@ -114,7 +119,7 @@ impl Client {
 
     /// Replays a part of the log.
     pub async fn read(&self, request: ReadRequest) -> Result<Replay> {
-        let frames = self.answer(self.query().read(request).await)?;
+        let frames = self.answer(self.in_time(self.query().read(request)).await?)?;
         Ok(Replay { client: self.clone(), frames })
     }
 
@@ -154,7 +159,18 @@ impl Client {
     }
 
     pub(crate) fn error(&self, status: &Status) -> Error {
-        Error::from_status(&self.url, status)
+        Error::from_status(&self.url, status, self.options.call_timeout)
+    }
+
+    pub(crate) fn broken(&self, error: &tonic::transport::Error) -> Error {
+        Error::from_transport(&self.url, error, self.options.call_timeout)
+    }
+
+    /// Waits for the begin of a stream no longer than for the answer to a call.
+    pub(crate) async fn in_time<T>(&self, begin: impl Future<Output = T>) -> Result<T> {
+        let after = self.options.call_timeout;
+        let late = |_| Error::TimedOut { url: self.url.to_string(), after };
+        tokio::time::timeout(after, begin).await.map_err(late)
     }
 
     pub(crate) fn query(&self) -> QueryServiceClient<Channel> {

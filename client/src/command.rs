@@ -14,12 +14,14 @@ mod replay;
 mod roll;
 mod signals;
 mod tail;
+mod unmatched;
 mod value;
 
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use downlink_client::{Client, ClientOptions};
+use downlink_client::{Backoff, Client, ClientOptions, Error};
+use tokio::time::{Instant, sleep};
 
 /// Appends to a Downlink telemetry log, reads it, and follows it.
 ///
@@ -27,6 +29,11 @@ use downlink_client::{Client, ClientOptions};
 /// called wrongly.
 #[derive(Debug, Parser)]
 #[command(name = "downlink", version, max_term_width = 110)]
+#[command(after_help = "Examples:
+  downlink put tank/level 12.5
+  downlink read --signal 'tank/*' --max-events 10
+  downlink tail --output json
+  downlink --url http://other:50051 info")]
 pub(crate) struct Arguments {
     /// The server.
     #[arg(long, env = "DOWNLINK_URL", default_value = "http://127.0.0.1:50051", global = true)]
@@ -75,8 +82,26 @@ impl Context {
         Client::connect(&self.url).await
     }
 
+    /// Connects, trying again for so long while the server is down.
     async fn connect_to_retry_for(&self, retry_for: Duration) -> downlink_client::Result<Client> {
-        Client::connect_with(&self.url, ClientOptions { retry_for, ..ClientOptions::default() }).await
+        let options = ClientOptions { retry_for, ..ClientOptions::default() };
+        let (start, mut backoff, mut is_announced) = (Instant::now(), Backoff::default(), false);
+        loop {
+            let error = match Client::connect_with(&self.url, options.clone()).await {
+                Ok(client) => return Ok(client),
+                Err(error) if !error.is_retryable() || retry_for.is_zero() => return Err(error),
+                Err(error) => error,
+            };
+            let left = retry_for.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Err(Error::GaveUp { last: Box::new(error), tried_for: start.elapsed() });
+            }
+            if !is_announced {
+                eprintln!("downlink: cannot reach {}; trying again", self.url);
+                is_announced = true;
+            }
+            sleep(backoff.next_delay(error.retry_after()).min(left)).await;
+        }
     }
 }
 

@@ -12,6 +12,11 @@ use tonic_types::StatusExt;
 
 use crate::append::RejectedBatch;
 
+/// What the transport says of an answer in another protocol: its first bytes make no frame of HTTP/2.
+const NOT_A_FRAME: &str = "frame with invalid size";
+/// What it says of an answer in HTTP/2 that is not gRPC.
+const NO_GRPC_STATUS: &str = "grpc-status header missing";
+
 /// What went wrong. The text says what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -40,9 +45,17 @@ pub enum Error {
         reason: String,
     },
     /// The server did not answer in time.
-    #[error("no answer from {url} in time; it may be overloaded, try again")]
+    #[error("no answer from {url} in {} s; is it a Downlink server?", .after.as_secs())]
     TimedOut {
         /// The server.
+        url: String,
+        /// How long it had.
+        after: Duration,
+    },
+    /// Another program listens there.
+    #[error("something that is not a gRPC server answers at {url}; check the port")]
+    NotGrpc {
+        /// The address.
         url: String,
     },
     /// The server said no.
@@ -144,7 +157,7 @@ impl Error {
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidUrl { .. } => ErrorKind::Invalid,
+            Self::InvalidUrl { .. } | Self::NotGrpc { .. } => ErrorKind::Invalid,
             Self::Unreachable { .. } | Self::ConnectionLost { .. } | Self::TimedOut { .. } => {
                 ErrorKind::Unavailable
             }
@@ -162,6 +175,7 @@ impl Error {
             Self::Unreachable { .. } | Self::ConnectionLost { .. } | Self::TimedOut { .. } => true,
             Self::Refused(refusal) => refusal.is_retryable(),
             Self::InvalidUrl { .. }
+            | Self::NotGrpc { .. }
             | Self::Rejected(_)
             | Self::LogReplaced { .. }
             | Self::AcknowledgedLost { .. }
@@ -182,6 +196,7 @@ impl Error {
             Self::Rejected(batch) => batch.refusal.reason,
             Self::GaveUp { last, .. } => last.reason(),
             Self::InvalidUrl { .. }
+            | Self::NotGrpc { .. }
             | Self::Unreachable { .. }
             | Self::ConnectionLost { .. }
             | Self::TimedOut { .. }
@@ -212,20 +227,22 @@ impl Error {
         }))
     }
 
-    pub(crate) fn from_status(url: &str, status: &Status) -> Self {
+    /// What a call's status means, if the call had so long.
+    pub(crate) fn from_status(url: &str, status: &Status, timeout: Duration) -> Self {
         // What a server says arrives without a source; what breaks on the way has one.
-        let Some(source) = status.source() else {
-            return Self::Refused(Box::new(Refusal::from_status(status)));
-        };
-        Self::from_transport(url, source)
+        match status.source() {
+            Some(source) => Self::from_transport(url, source, timeout),
+            None if status.message().contains(NO_GRPC_STATUS) => Self::NotGrpc { url: url.to_owned() },
+            None => Self::Refused(Box::new(Refusal::from_status(status))),
+        }
     }
 
-    pub(crate) fn from_transport(url: &str, error: &(dyn StdError + 'static)) -> Self {
+    pub(crate) fn from_transport(url: &str, error: &(dyn StdError + 'static), timeout: Duration) -> Self {
         let url = url.to_owned();
         let (mut cause, mut connecting) = (error, false);
         loop {
             if cause.is::<tonic::TimeoutExpired>() {
-                return Self::TimedOut { url };
+                return Self::TimedOut { url, after: timeout };
             }
             connecting |= cause.is::<tonic::ConnectError>();
             match cause.source() {
@@ -237,6 +254,9 @@ impl Error {
             Some(error) if error.raw_os_error().is_some() => error.kind().to_string(),
             Some(_) | None => cause.to_string(),
         };
+        if reason.contains(NOT_A_FRAME) {
+            return Self::NotGrpc { url };
+        }
         if connecting { Self::Unreachable { url, reason } } else { Self::ConnectionLost { url, reason } }
     }
 }
@@ -325,7 +345,7 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     fn refused(status: &Status) -> Error {
-        Error::from_status("http://log:50051", status)
+        Error::from_status("http://log:50051", status, Duration::from_secs(10))
     }
 
     #[test]

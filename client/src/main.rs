@@ -34,8 +34,16 @@ fn failure(error: &anyhow::Error) -> ExitCode {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| match cause.downcast_ref::<std::io::Error>() {
-        Some(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
-        None => false,
-    })
+    error.chain().any(|cause| io_error_kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}
+
+/// CSV and JSON writers hide the cause from the chain.
+fn io_error_kind(cause: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
+    if let Some(error) = cause.downcast_ref::<csv::Error>() {
+        return if let csv::ErrorKind::Io(error) = error.kind() { Some(error.kind()) } else { None };
+    }
+    if let Some(error) = cause.downcast_ref::<serde_json::Error>() {
+        return error.io_error_kind();
+    }
+    cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
 }

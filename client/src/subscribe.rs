@@ -10,6 +10,7 @@ use std::time::Duration;
 use downlink_proto::v1::position::At;
 use downlink_proto::v1::{Position, SubscribeRequest, SubscribeResponse};
 use futures::stream::{BoxStream, Stream, StreamExt};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
@@ -36,12 +37,15 @@ pub struct Delivery {
 /// An error is final: tried again for [`retry_for`](crate::ClientOptions::retry_for), or beyond repair.
 pub struct Subscription {
     deliveries: BoxStream<'static, Result<Delivery>>,
+    disconnected: watch::Receiver<bool>,
 }
 
 impl Subscription {
     pub(crate) async fn open(client: Client, request: SubscribeRequest) -> Result<Self> {
         let interval = request.heartbeat_interval.and_then(|interval| interval.try_into().ok());
+        let (disconnected, receiver) = watch::channel(false);
         let mut follower = Follower {
+            disconnected,
             silence_max: interval.unwrap_or(HEARTBEAT_INTERVAL_DEFAULT) * HEARTBEATS_MISSED_MAX,
             client,
             request,
@@ -58,7 +62,12 @@ impl Subscription {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        Ok(Self { deliveries: deliveries.boxed() })
+        Ok(Self { deliveries: deliveries.boxed(), disconnected: receiver })
+    }
+
+    /// Whether it is without a connection at present; can be watched from another task.
+    pub fn disconnected(&self) -> watch::Receiver<bool> {
+        self.disconnected.clone()
     }
 }
 
@@ -86,6 +95,7 @@ struct Follower {
     silence_max: Duration,
     backoff: Backoff,
     stalled_since: Option<Instant>,
+    disconnected: watch::Sender<bool>,
 }
 
 impl Follower {
@@ -101,7 +111,8 @@ impl Follower {
 
     async fn connect(&mut self) -> Result<&mut Streaming<SubscribeResponse>> {
         if self.frames.is_none() {
-            let answer = self.client.query().subscribe(self.request.clone()).await;
+            let mut query = self.client.query();
+            let answer = self.client.in_time(query.subscribe(self.request.clone())).await?;
             self.frames = Some(answer.map_err(|status| self.client.error(&status))?.into_inner());
         }
         Ok(self.frames.as_mut().expect("was set just now"))
@@ -129,6 +140,7 @@ impl Follower {
         self.request.start = Some(Position { at: Some(At::Offset(next_offset)) });
         self.backoff.reset();
         self.stalled_since = None;
+        self.disconnected.send_if_modified(std::mem::take);
         // A frame of a kind that this version does not know only moves the position on.
         Ok(frame.map(|frame| Delivery { next_offset, frame }))
     }
@@ -143,6 +155,7 @@ impl Follower {
         if left.is_zero() {
             return Err(error.given_up(stalled_for));
         }
+        self.disconnected.send_replace(true);
         sleep(self.backoff.next_delay(error.retry_after()).min(left)).await;
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(crate) struct Log {
     pub(crate) events: Vec<Event>,
     /// Last sequence, events and last offset of each producer and epoch.
     producers: HashMap<(String, u64), (u64, u64, u64)>,
+    /// The last sequence of each that had an event to keep: what a restarted server knows of.
+    kept_sequences: HashMap<(String, u64), u64>,
     request_ids: HashMap<String, u64>,
     /// Breaks the stream after so many more batches, the last of them kept but not acknowledged.
     pub(crate) cut_after_batches: Option<u64>,
@@ -70,6 +72,7 @@ impl Server {
 
     pub(crate) fn restart(&mut self) {
         self.kill();
+        self.log().recover();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // The killed server's port may be taken for a moment.
@@ -107,6 +110,13 @@ impl Log {
     /// Makes the log anew.
     pub(crate) fn replace(&mut self, id: &str) {
         *self = Self { id: id.to_owned(), ..Self::default() };
+    }
+
+    /// What a restarted server finds: batches without kept events have left nothing on disk.
+    fn recover(&mut self) {
+        for (key, (sequence, ..)) in &mut self.producers {
+            *sequence = self.kept_sequences.get(key).copied().unwrap_or_default();
+        }
     }
 
     fn keep(&mut self, events: Vec<Event>) -> u64 {
@@ -158,7 +168,10 @@ impl Log {
             answers.push(Answer::Reject(Reject { sequence, problem: Some(problem), ..Reject::default() }));
         }
         let last_offset = self.keep(events);
-        self.producers.insert(key, (sequence, kept + count as u64, last_offset));
+        self.producers.insert(key.clone(), (sequence, kept + count as u64, last_offset));
+        if count > 0 {
+            self.kept_sequences.insert(key, sequence);
+        }
         answers.push(Answer::Ack(Ack { through_sequence: sequence, last_offset, duplicate: false }));
         answers
     }

@@ -6,8 +6,14 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// A text that is no time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a time; write it like 2018-10-12T11:42:08.123Z")]
-pub struct NotATime(String);
+pub enum NotATime {
+    /// It makes no sense.
+    #[error("'{0}' is not a time; write it like 2018-10-12T11:42:08.123Z")]
+    Malformed(String),
+    /// It can be any of 24 hours.
+    #[error("'{0}' has no zone: write …Z or …+02:00")]
+    NoZone(String),
+}
 
 /// The time as RFC 3339 in UTC, with as many digits of a second's fraction as it needs.
 pub fn rfc3339(time: &Timestamp) -> String {
@@ -43,7 +49,13 @@ pub fn push_rfc3339(text: &mut String, time: &Timestamp) {
 
 /// The time that an RFC 3339 text names.
 pub fn parse_rfc3339(text: &str) -> Result<Timestamp, NotATime> {
-    text.trim().parse().map_err(|_| NotATime(text.to_owned()))
+    let trimmed = text.trim();
+    let malformed = || NotATime::Malformed(text.to_owned());
+    let time = trimmed.parse().map_err(|_| malformed())?;
+    let behind_date = trimmed.get("2018-10-12".len()..).filter(|rest| !rest.is_empty());
+    let of_day = behind_date.ok_or_else(malformed)?;
+    let has_zone = of_day.ends_with(['Z', 'z']) || of_day.contains(['+', '-']);
+    if has_zone { Ok(time) } else { Err(NotATime::NoZone(text.to_owned())) }
 }
 
 /// The days from 1970-01-01 to 1 January of a year.
@@ -103,6 +115,15 @@ mod tests {
         {
             assert!(parse_rfc3339(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_refused() {
+        for text in ["2018-10-12T11:42:08", "2018-10-12 11:42:08.5"] {
+            let error = parse_rfc3339(text).unwrap_err().to_string();
+            assert_eq!(error, format!("'{text}' has no zone: write …Z or …+02:00"));
+        }
+        assert!(parse_rfc3339("2018-10-12").is_err());
     }
 
     #[test]

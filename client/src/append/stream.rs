@@ -30,13 +30,17 @@ pub struct AppendStream {
 impl AppendStream {
     /// Opens a stream on which at most so many batches wait to be sent.
     pub async fn open(client: &Client, open: Open, queued_max: usize) -> Result<(Self, Opened)> {
+        client.in_time(Self::open_at_last(client, open, queued_max)).await?
+    }
+
+    async fn open_at_last(client: &Client, open: Open, queued_max: usize) -> Result<(Self, Opened)> {
         let (requests, receiver) = mpsc::channel(queued_max + 1);
         let error = |status: Status| client.error(&status);
         requests.try_send(Outgoing::Open(open)).expect("the queue has room for one");
 
         let mut grpc = tonic::client::Grpc::new(client.channel())
             .max_decoding_message_size(client.options().message_bytes_max);
-        grpc.ready().await.map_err(|broken| Error::from_transport(client.url(), &broken))?;
+        grpc.ready().await.map_err(|broken| client.broken(&broken))?;
         let path = tonic::codegen::http::uri::PathAndQuery::from_static(PATH);
         let call = grpc.streaming(tonic::Request::new(ReceiverStream::new(receiver)), path, EncodedCodec);
         let responses = call.await.map_err(error)?.into_inner();

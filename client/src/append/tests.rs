@@ -174,3 +174,23 @@ async fn nobody_there_is_said_plainly() {
     let error = Client::connect("ftp://x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequences_of_refused_batches_are_used_again_after_a_restart() {
+    let mut server = Server::start();
+    let options = AppenderOptions { on_reject: OnReject::Collect, ..options() };
+    let mut appender = appender(&server, options).await;
+    for round in 0..3 {
+        append_all(&mut appender, &names(2)).await;
+        appender.flush().await.unwrap();
+        for _ in 0..=round {
+            append_all(&mut appender, &["bad".to_owned()]).await;
+            appender.flush().await.unwrap();
+        }
+        server.restart();
+    }
+    append_all(&mut appender, &names(1)).await;
+    let totals = appender.finish().await.unwrap();
+    assert_eq!((totals.durable_events, totals.rejected_events), (7, 6));
+    assert_eq!(server.log().events.len(), 7);
+}

@@ -28,8 +28,6 @@ pub(crate) struct Window {
 struct Pending {
     batch: EncodedBatch,
     rejected_events: u32,
-    /// Whether it only uses up a sequence that the log has forgotten.
-    is_filler: bool,
 }
 
 impl Window {
@@ -47,7 +45,7 @@ impl Window {
 
     /// Takes a batch over. It gets the next sequence.
     pub(crate) fn push(&mut self, batch: EncodedBatch) {
-        self.pending.push_back(Pending { batch, rejected_events: 0, is_filler: false });
+        self.pending.push_back(Pending { batch, rejected_events: 0 });
     }
 
     /// The next batch to send over the present connection, and its sequence.
@@ -74,12 +72,10 @@ impl Window {
             let (first, last) = (durable + 1, self.settled_sequence - self.refused_tail);
             return Err(Error::AcknowledgedLost { url: self.url.clone(), first, last });
         }
-        // Sequences of refused batches that the log has forgotten are used up once more, by empty ones.
-        for _ in durable..self.settled_sequence {
-            let batch = EncodedBatch::default();
-            self.pending.push_front(Pending { batch, rejected_events: 0, is_filler: true });
-            self.settled_sequence -= 1;
-        }
+        // Refused batches that the log has forgotten give their sequences free: the next batches get them.
+        let forgotten = self.settled_sequence.saturating_sub(durable);
+        self.settled_sequence -= forgotten;
+        self.refused_tail -= forgotten;
         let settled = self.settle(durable)?;
         self.totals.last_offset = self.totals.last_offset.max(opened.last_offset);
         Ok(settled)
@@ -125,9 +121,7 @@ impl Window {
             // Another process goes by the same name.
             return Err(self.protocol(format!("batch {through} of this producer, which it has not sent")));
         }
-        let mut batches = 0;
-        for Pending { batch, rejected_events, is_filler } in self.pending.drain(..count) {
-            batches += usize::from(!is_filler);
+        for Pending { batch, rejected_events } in self.pending.drain(..count) {
             self.totals.rejected_events += u64::from(rejected_events);
             self.totals.durable_events += u64::from(batch.events - rejected_events);
             let refused = rejected_events == batch.events;
@@ -135,8 +129,8 @@ impl Window {
         }
         self.settled_sequence += count as u64;
         self.sent = self.sent.saturating_sub(count);
-        self.totals.batches += batches as u64;
-        Ok(batches)
+        self.totals.batches += count as u64;
+        Ok(count)
     }
 
     fn protocol(&self, reason: String) -> Error {
@@ -203,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_refusal_is_filled_with_an_empty_batch() {
+    fn the_sequence_of_a_forgotten_refusal_is_used_again() {
         let mut window = Window::new("http://log");
         window.opened(&opened(0)).unwrap();
         window.push(batch(5));
@@ -215,9 +209,8 @@ mod tests {
         window.disconnected();
         window.push(batch(3));
         window.opened(&opened(0)).unwrap();
-        assert_eq!(window.next_to_send(), Some((1, EncodedBatch::default())));
-        assert_eq!(window.next_to_send(), Some((2, batch(3))));
-        window.acked(&ack(2)).unwrap();
+        assert_eq!(window.next_to_send(), Some((1, batch(3))));
+        window.acked(&ack(1)).unwrap();
         assert_eq!((window.totals().durable_events, window.totals().rejected_events), (3, 5));
     }
 

@@ -11,6 +11,9 @@ use super::Context;
 
 /// Measures a running server.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  downlink bench ingest
+  downlink bench replay")]
 pub(super) enum Bench {
     Ingest(ingest::Ingest),
     Replay(replay::Replay),

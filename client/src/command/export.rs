@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -37,7 +37,7 @@ pub(super) struct Export {
     columns: Vec<Column>,
     #[command(flatten)]
     range: RangeArguments,
-    /// Write to this file instead of standard output.
+    /// Write to this file instead of standard output. Until it is whole it is called FILE.part.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -106,7 +106,8 @@ impl Column {
 impl Export {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let mut replay = context.connect().await?.read(self.range.request()).await?;
-        let mut table = Table::new(self.format, self.columns.clone(), self.open()?)?;
+        let (out, part) = self.open()?;
+        let mut table = Table::new(self.format, self.columns.clone(), out)?;
         while let Some(frame) = replay.next().await? {
             match frame {
                 Frame::Events(batch) => {
@@ -118,17 +119,33 @@ impl Export {
                 Frame::End(_) => break,
             }
         }
-        table.finish()
+        table.finish()?;
+        match (part, &self.out) {
+            (Some(part), Some(path)) => std::fs::rename(&part, path).with_context(|| cannot_write(path)),
+            (_, _) => Ok(()),
+        }
     }
 
-    fn open(&self) -> anyhow::Result<Box<dyn Write>> {
-        Ok(match &self.out {
-            Some(path) => {
-                Box::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)
-            }
-            None => Box::new(std::io::stdout().lock()),
-        })
+    /// Where to write, and the file that is to be renamed when it is whole.
+    fn open(&self) -> anyhow::Result<(Box<dyn Write>, Option<PathBuf>)> {
+        let Some(path) = &self.out else { return Ok((Box::new(std::io::stdout().lock()), None)) };
+        // A pipe or a device stays what it is.
+        let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+        let part = if is_special { path.clone() } else { part_of(path) };
+        let file = File::create(&part).with_context(|| cannot_write(&part))?;
+        Ok((Box::new(file), (!is_special).then_some(part)))
     }
+}
+
+/// The name of a file that is not whole yet.
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
 
 /// The file in the making.

@@ -9,6 +9,8 @@ use super::{Context, replay};
 
 /// Brings telemetry of the International Space Station in.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:
+  downlink feed replay 2018-10-12_full_day.csv.zst --speed max --prefix iss/")]
 pub(super) enum Feed {
     Replay(Replay),
 }

@@ -72,7 +72,12 @@ fn text(info: &GetLogInfoResponse) -> String {
             Json::Number(number) => grouped(number.as_u64().unwrap_or_default()),
             Json::String(_) | Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => continue,
         };
-        text.push_str(&format!("{:17} {shown}\n", name.replace('_', " ")));
+        let label = match name.as_str() {
+            "oldest_time" => "oldest ingest time".to_owned(),
+            "newest_time" => "newest ingest time".to_owned(),
+            name => name.replace('_', " "),
+        };
+        text.push_str(&format!("{label:18} {shown}\n"));
     }
     text
 }

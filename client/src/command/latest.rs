@@ -5,6 +5,7 @@ use downlink_client::time::rfc3339;
 use downlink_client::v1::{GetLatestRequest, LatestValue};
 
 use super::output::{Printer, value_cell};
+use super::unmatched::warn_of_unmatched;
 use super::value::quality_word;
 use super::{Context, Format, event_json};
 
@@ -25,9 +26,10 @@ impl Latest {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
         let mut request = GetLatestRequest { signals: self.signals.clone(), ..GetLatestRequest::default() };
-        let mut rows = vec![];
+        let (mut rows, mut is_empty) = (vec![], true);
         loop {
             let page = client.latest(request.clone()).await?;
+            is_empty &= page.values.is_empty();
             for latest in &page.values {
                 match context.format {
                     Format::Human => rows.push(row(latest)),
@@ -42,7 +44,11 @@ impl Latest {
         if context.format == Format::Human && !rows.is_empty() {
             printer.table(["SIGNAL", "EVENT TIME", "AGE", "OFFSET", "QUALITY", "VALUE"], &rows)?;
         }
-        Ok(printer.flush()?)
+        printer.flush()?;
+        if is_empty || self.signals.len() > 1 {
+            warn_of_unmatched(&client, &self.signals).await?;
+        }
+        Ok(())
     }
 }
 

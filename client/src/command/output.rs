@@ -8,6 +8,11 @@ use serde_json::Value as Json;
 
 use super::{Format, event_json, value};
 
+/// How much of a long value people are shown; programs get all of it.
+const CHARACTERS_SHOWN: usize = 60;
+/// The same for bytes: as many characters in base64.
+const BYTES_SHOWN: usize = 45;
+
 /// Standard output, buffered. Gaps go there as JSON, and to standard error for people.
 pub(super) struct Printer {
     format: Format,
@@ -65,9 +70,7 @@ impl Printer {
         let header = header.map(str::to_owned);
         for row in std::iter::once(&header).chain(rows) {
             self.line.clear();
-            for (cell, width) in row.iter().zip(&widths) {
-                self.line.push_str(&format!("{cell:width$}  "));
-            }
+            push_row(&mut self.line, row, &widths);
             writeln!(self.out, "{}", self.line.trim_end())?;
         }
         Ok(())
@@ -75,6 +78,15 @@ impl Printer {
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+fn push_row(line: &mut String, row: &[String], widths: &[usize]) {
+    for (cell, width) in row.iter().zip(widths) {
+        line.push_str(cell);
+        // Not by a format's width, which ends at 65,535.
+        let padding = width.saturating_sub(cell.chars().count()) + 2;
+        line.extend(std::iter::repeat_n(' ', padding));
     }
 }
 
@@ -99,7 +111,8 @@ fn push_event(line: &mut String, event: &Event) {
         line.push_str(&format!("  ({})", value::quality_word(event.quality())));
     }
     for (key, text) in &event.attributes {
-        line.push_str(&format!("  {key}={text:?}"));
+        line.push_str(&format!("  {key}="));
+        push_quoted(line, text);
     }
 }
 
@@ -107,11 +120,28 @@ fn push_value_on_one_line(line: &mut String, event: &Event) {
     use downlink_client::v1::value::Kind;
     match event.value.as_ref().and_then(|value| value.kind.as_ref()) {
         // Text is quoted, so that it cannot pass for a number or break the line.
-        Some(Kind::StringValue(text)) => line.push_str(&format!("{text:?}")),
-        Some(Kind::BytesValue(bytes)) => line.push_str(&format!("base64:{}", value::base64(bytes))),
+        Some(Kind::StringValue(text)) => push_quoted(line, text),
+        Some(Kind::BytesValue(bytes)) => {
+            let shown = bytes.get(..BYTES_SHOWN).unwrap_or(bytes);
+            line.push_str(&format!("base64:{}", value::base64(shown)));
+            push_size_if_elided(line, shown.len(), bytes.len());
+        }
         Some(Kind::DoubleValue(_) | Kind::IntValue(_) | Kind::BoolValue(_)) | None => {
             value::push_value(line, event.value.as_ref());
         }
+    }
+}
+
+/// Text in quotes: its beginning and its size, where it is long.
+fn push_quoted(line: &mut String, text: &str) {
+    let end = text.char_indices().nth(CHARACTERS_SHOWN).map_or(text.len(), |(at, _)| at);
+    line.push_str(&format!("{:?}", &text[..end]));
+    push_size_if_elided(line, end, text.len());
+}
+
+fn push_size_if_elided(line: &mut String, shown: usize, bytes: usize) {
+    if shown < bytes {
+        line.push_str(&format!("… {} bytes", grouped(bytes as u64)));
     }
 }
 
@@ -138,6 +168,7 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use downlink_client::v1::value::Kind;
     use downlink_client::{Timestamp, event};
 
     #[test]
@@ -151,6 +182,17 @@ mod tests {
         let expected =
             "       7  1970-01-01T00:00:00.5Z          a                         \"two\\nlines\"  (bad)";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_long_value_is_elided_for_people() {
+        let cell = value_cell(&event("a", "ä".repeat(1 << 19)));
+        assert_eq!(cell, format!("\"{}\"… 1,048,576 bytes", "ä".repeat(60)));
+        let cell = value_cell(&event("a", Kind::BytesValue(vec![0; 1 << 20])));
+        assert_eq!(cell, format!("base64:{}… 1,048,576 bytes", "A".repeat(60)));
+        let mut line = String::new();
+        push_row(&mut line, &["y".to_owned()], &[1 << 20]);
+        assert_eq!(line.len(), (1 << 20) + 2);
     }
 
     #[test]

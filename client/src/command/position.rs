@@ -47,6 +47,10 @@ pub(super) struct FilterArguments {
 }
 
 impl FilterArguments {
+    pub(super) fn signals(&self) -> &[String] {
+        &self.signals
+    }
+
     pub(super) fn filter(&self) -> Filter {
         Filter { signals: self.signals.clone(), sources: self.sources.clone(), ..Filter::default() }
     }

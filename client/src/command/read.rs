@@ -6,6 +6,7 @@ use downlink_client::v1::{OnDamage, ReadRequest, read_response::Frame};
 use super::Context;
 use super::output::Printer;
 use super::position::{FilterArguments, Place};
+use super::unmatched::warn_of_unmatched;
 
 /// Prints a part of the log, oldest first, up to its present end.
 #[derive(Debug, Args)]
@@ -17,8 +18,8 @@ pub(super) struct Read {
     #[command(flatten)]
     range: RangeArguments,
     /// Stop after so many events.
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    max_events: u64,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_events: Option<u64>,
 }
 
 /// Which part of the log, and what to do about damage in it.
@@ -47,6 +48,10 @@ enum DamageWord {
 }
 
 impl RangeArguments {
+    pub(super) fn signals(&self) -> &[String] {
+        self.filter.signals()
+    }
+
     pub(super) fn request(&self) -> ReadRequest {
         let on_damage = match self.on_damage {
             DamageWord::Fail => OnDamage::Fail,
@@ -64,12 +69,14 @@ impl RangeArguments {
 
 impl Read {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let request = ReadRequest { max_events: self.max_events, ..self.range.request() };
-        let mut replay = context.connect().await?.read(request).await?;
-        let mut printer = Printer::new(context.format);
+        let request = ReadRequest { max_events: self.max_events.unwrap_or_default(), ..self.range.request() };
+        let client = context.connect().await?;
+        let mut replay = client.read(request).await?;
+        let (mut printer, mut is_empty) = (Printer::new(context.format), true);
         while let Some(frame) = replay.next().await? {
             match frame {
                 Frame::Events(batch) => {
+                    is_empty &= batch.events.is_empty();
                     for event in &batch.events {
                         printer.event(event)?;
                     }
@@ -78,6 +85,10 @@ impl Read {
                 Frame::End(_) => break,
             }
         }
-        Ok(printer.flush()?)
+        printer.flush()?;
+        if is_empty {
+            warn_of_unmatched(&client, self.range.signals()).await?;
+        }
+        Ok(())
     }
 }

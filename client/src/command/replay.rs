@@ -1,13 +1,12 @@
 //! Replays a recording: a thread reads and parses ahead, the appender sends, and a bar shows how far it is.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::io::{IsTerminal, Read, Seek};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use downlink_client::append::{AppenderOptions, Progress, Totals};
-use downlink_client::iss::recording::{BadRow, Recording, Row};
+use downlink_client::iss::recording::{BadRow, Recording, Row, lines};
 use downlink_client::iss::time::year_of_file_name;
 use downlink_client::v1::{Event, Position, ReadRequest, Value, position::At, read_response::Frame};
 use downlink_client::{Appender, Client, Timestamp};
@@ -29,35 +28,37 @@ const BAD_ROWS_SHOWN: usize = 5;
 pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()> {
     let name = replay.file.file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{} is not a file's name", replay.file.display()))?;
+    let path = replay.file.display().to_string();
+    let file = File::open(&replay.file).with_context(|| path.clone())?;
+    let checksum = checksum(&file).with_context(|| path.clone())?;
+    ensure!(file.metadata()?.len() > 0, "{path} is empty");
     let Some(year) = replay.year.or_else(|| year_of_file_name(name)) else {
-        bail!("the recording does not say its year: its name does not begin with one; give --year");
+        bail!("{path} does not say its year: its name does not begin with one; give --year");
     };
+    let bar = progress_bar(&file).with_context(|| path.clone())?;
+    let recording = Recording::open(rewound(&file)?, year, &replay.prefix).with_context(|| path.clone())?;
     let source = format!("replay/{name}");
-    let checksum =
-        checksum(&replay.file).with_context(|| format!("cannot read {}", replay.file.display()))?;
     let options = AppenderOptions {
         producer_epoch: replay.epoch,
         retry_for: Duration::from_secs(replay.retry_seconds),
         ..AppenderOptions::new(format!("{source}/{checksum:08x}/{}", replay.prefix))
     };
-    let client = context.connect().await?;
+    let client = context.connect_to_retry_for(options.retry_for).await?;
     let appender = client.appender(options).await?;
     let resumed = appender.resume_point().durable_events;
 
-    let bar = progress_bar(&replay.file)?;
-    let recording = Recording::open(bar.wrap_read(File::open(&replay.file)?), year, &replay.prefix)?;
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
     let reading = tokio::task::spawn_blocking(move || read_ahead(recording, resumed, &sender));
     let start = Instant::now();
     let sending = Sending { client, appender, bar: bar.clone(), speed: replay.speed, source };
     let totals = sending.run(chunks).await;
     // A reader that failed ends the chunks early: its error comes first.
-    let read = reading.await.context("the reading thread panicked")??;
+    let read = reading.await.context("the reading thread panicked")?.with_context(|| path.clone())?;
     let totals = totals?;
     bar.finish_and_clear();
     ensure!(
         read.good >= resumed,
-        "the log has {resumed} events of this recording, which has only {}; give --epoch to replay it anew",
+        "{path}: the log has {resumed} events of this recording, which has only {}; give --epoch to replay it anew",
         read.good
     );
     let summary = Summary { name, totals, resumed, read, seconds: start.elapsed().as_secs_f64() };
@@ -65,8 +66,8 @@ pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()
 }
 
 /// CRC-32 of the file's bytes: another recording of the same name is another producer.
-fn checksum(path: &Path) -> std::io::Result<u32> {
-    let (mut file, mut hasher) = (File::open(path)?, crc32fast::Hasher::new());
+fn checksum(mut file: &File) -> std::io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer)? {
@@ -76,13 +77,21 @@ fn checksum(path: &Path) -> std::io::Result<u32> {
     }
 }
 
-/// On standard error; nowhere if that is not a terminal.
-fn progress_bar(path: &Path) -> anyhow::Result<ProgressBar> {
+/// The file from its beginning.
+fn rewound(file: &File) -> std::io::Result<File> {
+    let mut file = file.try_clone()?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// How many of the recording's rows are on disk, on standard error; nowhere if that is not a terminal.
+fn progress_bar(file: &File) -> anyhow::Result<ProgressBar> {
     if !std::io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
     let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {elapsed_precise}  {msg}")?;
-    Ok(ProgressBar::new(path.metadata()?.len()).with_style(style))
+    let rows = lines(rewound(file)?)?.saturating_sub(1);
+    Ok(ProgressBar::new(rows).with_style(style))
 }
 
 /// What the reading thread hands over.
@@ -175,11 +184,16 @@ impl Sending {
                 self.appender.append(&event).await?;
             }
             let rate = sent as f64 / start.elapsed().as_secs_f64();
+            self.bar.set_position(self.appender.resume_point().durable_events + self.durable_events());
             self.bar.set_message(format!("{} events, {}/s", grouped(sent), grouped(rate as u64)));
         }
         let totals = self.appender.finish().await?;
         notices.abort();
         Ok(totals)
+    }
+
+    fn durable_events(&self) -> u64 {
+        self.appender.progress().borrow().totals.durable_events
     }
 
     /// Makes sure that the log's last event of this producer is the row that it should be: if batches were

@@ -6,6 +6,7 @@ use downlink_client::v1::{ListSignalsRequest, Signal};
 use serde_json::json;
 
 use super::output::{Printer, grouped, value_cell};
+use super::unmatched::warn_of_unmatched;
 use super::value::ValueKind;
 use super::{Context, Format, event_json};
 
@@ -25,9 +26,10 @@ impl Signals {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
         let mut request = ListSignalsRequest { filter: self.glob.clone(), ..ListSignalsRequest::default() };
-        let mut rows = vec![];
+        let (mut rows, mut is_empty) = (vec![], true);
         loop {
             let page = client.signals(request.clone()).await?;
+            is_empty &= page.signals.is_empty();
             for signal in &page.signals {
                 match context.format {
                     Format::Human => rows.push(row(signal)),
@@ -42,7 +44,11 @@ impl Signals {
         if context.format == Format::Human && !rows.is_empty() {
             printer.table(["SIGNAL", "EVENTS", "KIND", "LAST EVENT TIME", "LAST VALUE"], &rows)?;
         }
-        Ok(printer.flush()?)
+        printer.flush()?;
+        if is_empty {
+            warn_of_unmatched(&client, std::slice::from_ref(&self.glob)).await?;
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use downlink_client::Frame;
 use downlink_client::v1::SubscribeRequest;
 use futures::StreamExt;
+use tokio::sync::watch;
 
 use super::Context;
 use super::output::Printer;
@@ -23,46 +24,64 @@ pub(super) struct Tail {
     from: Place,
     #[command(flatten)]
     filter: FilterArguments,
-    /// For how long to try again when the server is gone.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    retry_seconds: u64,
+    /// For how long to try again when the server is gone. For ever by default.
+    #[arg(long, value_name = "SECONDS")]
+    retry_seconds: Option<u64>,
 }
 
 impl Tail {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let client = context.connect_to_retry_for(Duration::from_secs(self.retry_seconds)).await?;
+        let client = tokio::select! {
+            client = context.connect_to_retry_for(self.retry_for()) => client?,
+            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+        };
         let request = SubscribeRequest {
             start: Some(self.from.into()),
             filter: Some(self.filter.filter()),
             ..SubscribeRequest::default()
         };
         let mut subscription = client.subscribe(request).await?;
-        let mut printer = Printer::new(context.format);
+        announce_outages(subscription.disconnected());
+        let (mut printer, mut has_started) = (Printer::new(context.format), false);
         loop {
             let delivery = tokio::select! {
                 delivery = subscription.next() => delivery,
                 interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
             };
-            match delivery.transpose()?.map(|delivery| delivery.frame) {
-                Some(Frame::Events(batch)) => {
+            let Some(delivery) = delivery.transpose()? else { return Ok(()) };
+            match delivery.frame {
+                Frame::Events(batch) => {
                     for event in &batch.events {
                         printer.event(event)?;
                     }
                     printer.flush()?;
                 }
-                Some(Frame::Gap(gap)) => {
+                Frame::Gap(gap) => {
                     printer.gap(&gap)?;
                     printer.flush()?;
                 }
-                Some(
-                    Frame::Started(_)
-                    | Frame::CaughtUp(_)
-                    | Frame::FellBehind(_)
-                    | Frame::Heartbeat(_)
-                    | Frame::Draining(_),
-                ) => {}
-                None => return Ok(()),
+                Frame::Started(_) if has_started => {
+                    eprintln!("downlink: back at offset {}", delivery.next_offset);
+                }
+                Frame::Started(_) => has_started = true,
+                Frame::CaughtUp(_) | Frame::FellBehind(_) | Frame::Heartbeat(_) | Frame::Draining(_) => {}
             }
         }
     }
+
+    fn retry_for(&self) -> Duration {
+        self.retry_seconds.map_or(Duration::MAX, Duration::from_secs)
+    }
+}
+
+/// Says once when the connection is lost. The task ends with the subscription.
+fn announce_outages(mut disconnected: watch::Receiver<bool>) {
+    tokio::spawn(async move {
+        while disconnected.wait_for(|lost| *lost).await.is_ok() {
+            eprintln!("downlink: connection lost; trying again");
+            if disconnected.wait_for(|lost| !lost).await.is_err() {
+                return;
+            }
+        }
+    });
 }

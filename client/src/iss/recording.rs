@@ -72,13 +72,7 @@ struct Columns {
 impl Recording {
     /// Opens a recording; whether it is compressed, its first bytes tell. Signals are named prefix and item.
     pub fn open(file: impl Read + Send + 'static, year: i32, prefix: &str) -> Result<Self, Error> {
-        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-        let mut first = Vec::with_capacity(ZSTD_MAGIC.len());
-        file.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut first)?;
-        let is_compressed = first == ZSTD_MAGIC;
-        let whole = io::Cursor::new(first).chain(file);
-        let text: Box<dyn Read + Send> =
-            if is_compressed { Box::new(zstd::Decoder::new(whole)?) } else { Box::new(whole) };
+        let text = decompressed(file)?;
         let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(text);
         let header = reader.byte_headers()?;
         let column = |name: &'static str| {
@@ -125,6 +119,27 @@ impl Recording {
     }
 }
 
+/// The text of a recording, compressed or not.
+fn decompressed(file: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut first = Vec::with_capacity(ZSTD_MAGIC.len());
+    file.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut first)?;
+    let is_compressed = first == ZSTD_MAGIC;
+    let whole = io::Cursor::new(first).chain(file);
+    Ok(if is_compressed { Box::new(zstd::Decoder::new(whole)?) } else { Box::new(whole) })
+}
+
+/// How many lines a recording has, its header among them.
+pub fn lines(file: impl Read + Send + 'static) -> io::Result<u64> {
+    let (mut text, mut buffer, mut lines) = (decompressed(file)?, vec![0; BUFFER_BYTES], 0);
+    loop {
+        match text.read(&mut buffer)? {
+            0 => return Ok(lines),
+            count => lines += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
+}
+
 fn text(cell: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(cell).map_err(|_| "not UTF-8".to_owned())
 }
@@ -166,7 +181,9 @@ mod tests {
     #[test]
     fn compressed_is_the_same() {
         let file = b"timestamp_hours,pui,value\n25,NODE3000005,12\n26,NODE3000004,16\n";
-        assert_eq!(rows(&zstd::encode_all(&file[..], 3).unwrap()), rows(file));
+        let compressed = zstd::encode_all(&file[..], 3).unwrap();
+        assert_eq!(rows(&compressed), rows(file));
+        assert_eq!(lines(io::Cursor::new(compressed)).unwrap(), 3);
     }
 
     #[test]
