@@ -14,8 +14,7 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::codec::{Received, in_our_terms};
-use super::convert::wire_duration;
-use super::ingest::rejection;
+use super::convert::{rejection, wire_duration};
 use super::status::{Refusal, status};
 use crate::ingest::{Settled, outcome};
 use crate::shutdown::RETRY_AFTER;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_proto::v1::{self, ErrorReason, value::Kind};
+use downlink_proto::v1::{self, ErrorReason, Rejection, value::Kind};
 use downlink_storage::{Clock, Event, EventRef, Latest, Quality, Timestamp, Value, ValueRef};
 
 use super::status::Refusal;
@@ -281,6 +281,11 @@ pub(crate) fn hex(digits: &str) -> Option<Vec<u8>> {
         return None;
     }
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+/// A refused event on the wire.
+pub(crate) fn rejection((index, refusal): (u32, Refusal)) -> Rejection {
+    Rejection { index, problem: Some(refusal.into_problem()) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use downlink_proto::v1::{
     AppendRequest, AppendResponse, AppendStreamRequest, AppendStreamResponse, DefineSignalsRequest,
-    DefineSignalsResponse, ErrorReason, Rejection,
+    DefineSignalsResponse, ErrorReason,
 };
 use downlink_storage::{Append, Appended, Identity, Offset};
 use tokio::sync::Semaphore;
@@ -197,7 +197,7 @@ async fn append(
         last_offset: appended.last.map_or(0, Offset::get),
         head_offset: appended.head.get(),
         duplicate: appended.duplicate,
-        rejections: bad.into_iter().map(rejection).collect(),
+        rejections: bad.into_iter().map(convert::rejection).collect(),
     }))
 }
 
@@ -221,11 +221,6 @@ fn terms(message: &AppendRequest) -> Result<(Identity, Option<Offset>), Refusal>
         Some(head) => Some(Offset::new(head).ok_or_else(|| invalid("expected_head", "offsets begin at 1"))?),
     };
     Ok((identity, expected_head))
-}
-
-/// A refused event on the wire.
-pub(crate) fn rejection((index, refusal): (u32, Refusal)) -> Rejection {
-    Rejection { index, problem: Some(refusal.into_problem()) }
 }
 
 /// The call's own trace context; empty without one.
