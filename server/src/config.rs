@@ -92,6 +92,9 @@ settings! {
     read_batch_events_max: usize = 10_000, 1..=100_000;
     /// About how many bytes one message to a reader has at most; a single larger event goes alone.
     read_batch_bytes_max: usize = MIB, 1024..=1 << 21;
+    /// About how many bytes of messages to readers may be under way, over all readers: each gets its share, and never
+    /// less than a single event.
+    read_bytes_in_flight_max: usize = 64 * MIB, 1 << 20..=1 << 31;
     /// A subscription that is so many events behind is told so and reads from disk.
     fell_behind_events: u64 = 100_000, 1..=1 << 40;
     /// Silence after which a subscription gets a heartbeat, unless it says otherwise.
@@ -107,6 +110,8 @@ settings! {
 
     /// The largest message taken, also after decompression.
     message_bytes_max: usize = 4 * MIB, 1 << 16..=1 << 26;
+    /// Bytes of one request that carries no events, before and after decompression.
+    request_bytes_max: usize = 128 << 10, 1 << 16..=1 << 22;
     /// Connections at once; more are closed.
     connections_max: usize = 1_024, 1..=100_000;
     /// Calls at once on one connection.

@@ -25,7 +25,7 @@ use downlink_proto::v1::query_service_server::{self, QueryServiceServer};
 use downlink_proto::v1::{ErrorReason, ingest_service_server};
 use downlink_storage::{Clock, Log, Offset, State};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// The head, as it moves.
     pub(crate) head: watch::Receiver<Offset>,
+    /// Permits to read a stream.
+    pub(crate) readers: Arc<Semaphore>,
     /// The tasks.
     pub(crate) tasks: Tasks,
 }
@@ -79,7 +81,16 @@ impl Shared {
         rise(&news, log.head());
         let ingest = Ingest::new(log.clone(), &config);
         let checks = convert::Checks::new(&config, clock.clone());
-        Self { config, log, ingest, checks, clock, head, tasks }
+        let readers = Arc::new(Semaphore::new(config.read_streams_max));
+        Self { config, log, ingest, checks, clock, head, readers, tasks }
+    }
+
+    /// How many bytes the next message to one of the present readers may have.
+    pub(crate) fn reader_share_bytes(&self) -> usize {
+        let readers = self.config.read_streams_max - self.readers.available_permits();
+        // One in the making, those that wait, one on its way out.
+        let messages = readers.max(1) * (read::MESSAGES_MAX + 2);
+        self.config.read_bytes_in_flight_max / messages
     }
 
     /// Runs the work of a unary call on a thread for what may block, for as long as such a call may take.
@@ -145,7 +156,7 @@ pub(crate) async fn serve(
             $server
                 .accept_compressed(Zstd)
                 .accept_compressed(Gzip)
-                .max_decoding_message_size(config.message_bytes_max)
+                .max_decoding_message_size(config.request_bytes_max)
         };
     }
     let tasks = shared.tasks.clone();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::error::Error;
 use crate::event::{Event, Offset, Timestamp};
 use crate::producer::Span;
 use crate::shared::State;
@@ -90,11 +91,22 @@ pub enum Identity {
         id: Arc<str>,
         /// Its epoch.
         epoch: u64,
-        /// From [`Opened`].
+        /// From [`crate::Opened`].
         session: u64,
         /// 1, 2, 3 … within the epoch.
         sequence: u64,
     },
+}
+
+impl Identity {
+    /// That this batch is out of its producer's order.
+    pub(crate) fn gap(&self, expected: u64) -> Error {
+        let (producer, found) = match self {
+            Self::Producer { id, sequence, .. } => (id.to_string(), *sequence),
+            Self::Anonymous | Self::Request(_) => (String::new(), 0),
+        };
+        Error::SequenceGap { producer, expected, found }
+    }
 }
 
 /// A batch is durable.
@@ -112,6 +124,7 @@ pub struct Appended {
 
 impl Appended {
     pub(crate) fn of(span: Option<Span>, head: Offset, duplicate: bool) -> Self {
+        let duplicate = duplicate && span.is_some();
         Self { first: span.map(|span| span.first), last: span.map(Span::last), head, duplicate }
     }
 }

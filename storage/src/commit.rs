@@ -77,7 +77,7 @@ enum Answer {
     /// In the log, or settled without events.
     Duplicate(Option<Span>),
     /// In the log, or in this very group, too far back to be remembered.
-    Settled(Identity),
+    Settled(Identity, u64),
     /// Answered in turn: what it was refused for may be in this very group.
     Refused(Error),
 }
@@ -166,13 +166,10 @@ impl Writer {
                 self.shared.books.count_duplicates(events);
                 group.answers.push((done, Answer::Duplicate(Some(span))));
             }
-            Ok(Verdict::Empty) => {
-                self.shared.books.count_duplicates(events);
-                group.answers.push((done, Answer::Duplicate(None)));
-            }
+            Ok(Verdict::Empty { .. }) => group.answers.push((done, Answer::Duplicate(None))),
             Ok(Verdict::Settled) => {
                 self.shared.books.count_duplicates(events);
-                group.answers.push((done, Answer::Settled(append.identity)));
+                group.answers.push((done, Answer::Settled(append.identity, events)));
             }
             Err(error) => {
                 self.shared.books.count_rejected(events);
@@ -193,8 +190,13 @@ impl Writer {
                 self.producers.judge(id, *epoch, *session, *sequence)?
             }
         };
-        if verdict != Verdict::Append {
-            return Ok(verdict);
+        match verdict {
+            Verdict::Append => {}
+            // To acknowledge them would be to lose them.
+            Verdict::Empty { next } if !append.events.is_empty() => {
+                return Err(append.identity.gap(next));
+            }
+            Verdict::Duplicate(_) | Verdict::Empty { .. } | Verdict::Settled => return Ok(verdict),
         }
         let head = group.head.plus(group.events);
         if let Some(expected) = append.expected_head.filter(|expected| *expected != head) {
@@ -252,7 +254,7 @@ impl Writer {
             match answer {
                 Answer::Appended(span) => done.give(Ok(Appended::of(span, head, false))),
                 Answer::Duplicate(span) => done.give(Ok(Appended::of(span, head, true))),
-                Answer::Settled(identity) => lookup::request(&self.lookups, identity, done),
+                Answer::Settled(identity, events) => lookup::request(&self.lookups, identity, events, done),
                 Answer::Refused(error) => done.give(Err(error)),
             }
         }
@@ -369,14 +371,14 @@ impl Answer {
     fn appended_events(&self) -> u64 {
         match self {
             Self::Appended(span) => span.map_or(0, |span| u64::from(span.events)),
-            Self::Duplicate(_) | Self::Settled(_) | Self::Refused(_) => 0,
+            Self::Duplicate(_) | Self::Settled(..) | Self::Refused(_) => 0,
         }
     }
 
     fn into_refusal(self) -> Option<Error> {
         match self {
             Self::Refused(error) => Some(error),
-            Self::Appended(_) | Self::Duplicate(_) | Self::Settled(_) => None,
+            Self::Appended(_) | Self::Duplicate(_) | Self::Settled(..) => None,
         }
     }
 }

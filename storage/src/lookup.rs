@@ -20,15 +20,16 @@ pub(crate) struct Lookup {
     producer: Arc<str>,
     epoch: u64,
     sequence: u64,
+    events: u64,
     done: Done<Appended>,
 }
 
 /// Queues a lookup; `Overloaded` if too many wait already.
-pub(crate) fn request(queue: &SyncSender<Lookup>, identity: Identity, done: Done<Appended>) {
+pub(crate) fn request(queue: &SyncSender<Lookup>, identity: Identity, events: u64, done: Done<Appended>) {
     let Identity::Producer { id, epoch, sequence, .. } = identity else {
         return done.give(Err(Error::Closed));
     };
-    match queue.try_send(Lookup { producer: id, epoch, sequence, done }) {
+    match queue.try_send(Lookup { producer: id, epoch, sequence, events, done }) {
         Ok(()) => {}
         Err(TrySendError::Full(lookup)) => {
             lookup.done.give(Err(Error::Overloaded { waiting: QUEUE_MAX as u64 }))
@@ -40,8 +41,14 @@ pub(crate) fn request(queue: &SyncSender<Lookup>, identity: Identity, done: Done
 /// Answers lookups until the queue is closed.
 pub(crate) fn run(shared: &Shared, queue: Receiver<Lookup>) {
     while let Ok(lookup) = queue.recv() {
-        // A settled sequence without a record was an empty or refused batch.
-        let found = find(shared, &lookup).map(|span| Appended::of(span, shared.head(), true));
+        let found = find(shared, &lookup).and_then(|span| match span {
+            // A settled sequence without a record was an empty or refused batch: events under it now are others.
+            None if lookup.events > 0 => {
+                let (producer, found) = (lookup.producer.to_string(), lookup.sequence);
+                Err(Error::SequenceGap { producer, expected: found + 1, found })
+            }
+            None | Some(_) => Ok(Appended::of(span, shared.head(), true)),
+        });
         lookup.done.give(found);
     }
 }

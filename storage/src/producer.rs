@@ -66,8 +66,11 @@ pub(crate) enum Verdict {
     Append,
     /// It is in the log, here.
     Duplicate(Span),
-    /// It is settled, but had no events or was refused.
-    Empty,
+    /// It is settled, but had no events or was refused: other events must come under the next sequence.
+    Empty {
+        /// That sequence.
+        next: u64,
+    },
     /// It is settled, but too long ago to be remembered here.
     Settled,
 }
@@ -85,10 +88,6 @@ pub(crate) struct Producers {
 impl Producers {
     /// A producer opens a stream: takes it over from older sessions. An older epoch is fenced.
     pub(crate) fn open(&mut self, id: &Arc<str>, epoch: u64, producers_max: usize) -> Result<Opened, Error> {
-        if !self.by_id.contains_key(id) && self.by_id.len() >= producers_max {
-            // Who has only ever introduced themselves can do so again.
-            self.by_id.retain(|_, producer| producer.recorded.events > 0);
-        }
         if !self.by_id.contains_key(id) && self.by_id.len() >= producers_max {
             return Err(Error::Quota { what: "producers", bound: producers_max as u64 });
         }
@@ -130,13 +129,13 @@ impl Producers {
         }
         if producer.recorded.epoch != epoch {
             // What is recorded are the same numbers of an older epoch: other batches.
-            return Ok(Verdict::Empty);
+            return Ok(Verdict::Empty { next });
         }
         let recent = &producer.recorded.recent;
         Ok(match recent.binary_search_by_key(&sequence, |(sequence, _)| *sequence) {
             Ok(found) => Verdict::Duplicate(recent[found].1),
             Err(0) if recent.len() == RECENT_BATCHES => Verdict::Settled,
-            Err(_) => Verdict::Empty,
+            Err(_) => Verdict::Empty { next },
         })
     }
 

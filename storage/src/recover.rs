@@ -37,9 +37,9 @@ pub(crate) fn recover(
     let snapshot = snapshots.load();
     let known = snapshot.as_ref().map(|(log_id, derived)| (*log_id, derived.valid_for));
     let newest = open_newest(engine.as_ref(), clock, &mut row, known)?;
-    let (log_id, newest, read_only) = match newest {
+    let (log_id, newest, lost) = match newest {
         Ok(newest) => (newest.header.log_id, Some(newest), None),
-        Err(reason) => (any_log_id(engine.as_ref(), &row, known)?, None, Some(reason)),
+        Err(lost) => (any_log_id(engine.as_ref(), &row, known)?, None, Some(lost)),
     };
     let mut derived = match snapshot {
         Some((owner, derived)) if owner == log_id => derived,
@@ -49,11 +49,15 @@ pub(crate) fn recover(
     if let Some(entry) = row.last() {
         head = head.max(entry.first);
     }
+    if let Some(lost) = &lost {
+        head = head.max(lost.end);
+    }
     if let Some(end) = newest.as_ref().and_then(|newest| newest.index().end()) {
         head = head.max(end);
     }
     let segments = Segments::new(engine, log_id, row, newest.map(Arc::new), options.open_segments_max);
     let replayed_events = replay(&segments, &mut derived, head, options)?;
+    let read_only = lost.map(|lost| lost.reason);
     Ok(Recovered { log_id, segments, head, derived, snapshots, read_only, replayed_events })
 }
 
@@ -82,17 +86,23 @@ fn sweep(engine: &dyn Engine) -> Result<Vec<Entry>, Error> {
     Ok(kept)
 }
 
+/// Why the newest segment cannot be written to, and up to where the log is known without it.
+struct Lost {
+    reason: String,
+    end: Offset,
+}
+
 /// The segment to write to, made if there is none; an inner error says why it cannot be opened.
 fn open_newest(
     engine: &dyn Engine,
     clock: &dyn Clock,
     row: &mut Vec<Entry>,
     known: Option<(Uuid, Offset)>,
-) -> Result<Result<Segment, String>, Error> {
+) -> Result<Result<Segment, Lost>, Error> {
     let Some(last) = row.last().copied() else {
         return match known {
             None => begin(engine, clock, row, Uuid::new_v4(), Offset::FIRST).map(Ok),
-            Some(_) => Ok(Err("every segment of the log is missing".to_owned())),
+            Some((_, end)) => Ok(Err(Lost { reason: "every segment of the log is missing".to_owned(), end })),
         };
     };
     let opened = Segment::open(engine, last.first, last.form, Profile::Newest);
@@ -106,7 +116,8 @@ fn open_newest(
         // offsets must not be given twice.
         Ok(sealed) => {
             let end = sealed.index().end().unwrap_or(sealed.header.first);
-            return Ok(Err(format!("the newest segment, from offset {end} on, is missing")));
+            let reason = format!("the newest segment, from offset {end} on, is missing");
+            return Ok(Err(Lost { reason, end }));
         }
         Err(Error::Damaged(error)) => error,
         Err(error) => return Err(error),
@@ -122,7 +133,8 @@ fn open_newest(
         return begin(engine, clock, row, log_id, last.first).map(Ok);
     }
     tracing::error!(name, error, "the newest segment cannot be opened");
-    Ok(Err(format!("the newest segment {name} cannot be opened: {error}")))
+    let reason = format!("the newest segment {name} cannot be opened: {error}");
+    Ok(Err(Lost { reason, end: last.first }))
 }
 
 /// Whether a crash came between the making of a segment's store and the sync of its header.

@@ -28,6 +28,9 @@ const BLOCK_BYTES_MAX: usize = 62 * 1024;
 const BLOCK_EVENTS_MIN: usize = 1;
 const BLOCK_EVENTS_MAX: usize = 65_536;
 
+/// Bytes written between syncs: one large sync at the end would hold up the writer's, on the same disk.
+const UNSYNCED_BYTES_MAX: usize = 4 << 20;
+
 /// Bytes of blocks in memory, on their way into larger ones.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
 
@@ -173,7 +176,7 @@ impl SealerThread {
 
     /// Writes the blocks of `raw` into `sealed` and closes it. Gives back the index of what was written.
     fn rewrite(&self, raw: &Segment, end: Offset, sealed: Segment) -> Result<SegmentIndex, Failure> {
-        let mut gathered = Gathered { blocks: Vec::new(), events: 0, bytes: 0, wanted: FIRST_BLOCK_EVENTS };
+        let mut gathered = Gathered::new();
         let mut next = raw.header.first;
         while next < end {
             if self.progress.stopped() {
@@ -226,9 +229,14 @@ struct Gathered {
     events: usize,
     bytes: usize,
     wanted: usize,
+    unsynced_bytes: usize,
 }
 
 impl Gathered {
+    fn new() -> Self {
+        Self { blocks: Vec::new(), events: 0, bytes: 0, wanted: FIRST_BLOCK_EVENTS, unsynced_bytes: 0 }
+    }
+
     fn push(&mut self, block: Arc<Block>) {
         self.events += block.len();
         self.bytes += block.memory_bytes();
@@ -281,6 +289,11 @@ impl Gathered {
             return Err(Error::Damaged(format!("block {} does not survive sealing", block.first_offset())));
         }
         sealed.put(block, &encoded)?;
+        self.unsynced_bytes += encoded.len();
+        if self.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+            sealed.sync()?;
+            self.unsynced_bytes = 0;
+        }
         Ok(block.len())
     }
 }

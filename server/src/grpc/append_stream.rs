@@ -23,6 +23,8 @@ use crate::shutdown::RETRY_AFTER;
 const ANSWERS_MAX: usize = 16;
 /// The longest name of a producer.
 const PRODUCER_BYTES_MAX: usize = 255;
+/// How long a producer may take to say who it is.
+const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a producer may go on after it has been told that the server drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
@@ -79,6 +81,11 @@ async fn first_message(shared: &Shared, requests: &mut Requests) -> Result<Optio
     let first = tokio::select! {
         biased;
         () = shared.tasks.draining() => return Err(status(Error::Closed)),
+        () = tokio::time::sleep(OPEN_WAIT_MAX) => {
+            let seconds = OPEN_WAIT_MAX.as_secs();
+            let problem = format!("must be sent within {seconds} seconds");
+            return Err(Refusal::field(ErrorReason::InvalidRequest, "open", problem).into());
+        }
         first = requests.message() => {
             first.map_err(|status| in_our_terms(status, shared.config.message_bytes_max))?
         }
@@ -129,7 +136,7 @@ async fn open_producer(shared: &Shared, open: &Open) -> Result<(Producer, Opened
 
 /// A batch on its way, or what ends the stream once everything before it is settled.
 enum Pending {
-    Batch { sequence: u64, settled: Settled<Appended>, reject: Option<Reject> },
+    Batch { sequence: u64, settled: Settled<Appended>, reject: Option<(Reject, usize)> },
     Fatal { sequence: u64, refusal: Refusal },
 }
 
@@ -187,7 +194,7 @@ impl Reader {
                 self.shared.ingest.count_rejected(events);
                 return Ok(match self.out_of_order(sequence) {
                     Some(fatal) => fatal,
-                    None => self.refuse_whole(sequence, refusal, Vec::new()).await,
+                    None => self.refuse_whole(sequence, refusal, Vec::new(), events).await,
                 });
             }
         };
@@ -203,10 +210,10 @@ impl Reader {
                 self.shared.ingest.count_rejected(count);
                 drop(permit);
                 let bad = if self.allow_partial { bad } else { Vec::new() };
-                return Ok(self.refuse_whole(batch.sequence, refusal, bad).await);
+                return Ok(self.refuse_whole(batch.sequence, refusal, bad, count).await);
             }
             self.shared.ingest.count_rejected(bad.len());
-            let reject = reject(batch.sequence, refusal, bad);
+            let reject = (reject(batch.sequence, refusal, bad), count);
             let identity = self.identity(batch.sequence);
             let settled = self.shared.ingest.append(Append { events, identity, expected_head: None }, permit);
             return Ok(Pending::Batch { sequence: batch.sequence, settled, reject: Some(reject) });
@@ -233,8 +240,14 @@ impl Reader {
     }
 
     /// Uses the sequence up without events, in order with the batches around it, and says why.
-    async fn refuse_whole(&self, sequence: u64, refusal: Refusal, bad: Vec<(u32, Refusal)>) -> Pending {
-        let reject = Some(reject(sequence, refusal, bad));
+    async fn refuse_whole(
+        &self,
+        sequence: u64,
+        refusal: Refusal,
+        bad: Vec<(u32, Refusal)>,
+        events: usize,
+    ) -> Pending {
+        let reject = Some((reject(sequence, refusal, bad), events));
         Pending::Batch { sequence, settled: self.use_up(sequence).await, reject }
     }
 
@@ -322,9 +335,9 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: &Answers) ->
             Ok(appended) => appended,
             Err(error) => return give_up(unsent, sequence, error.into(), answers).await,
         };
-        // What was settled before, perhaps under other limits, is not refused now.
-        if let Some(reject) = reject
-            && !appended.duplicate
+        // A batch that is in the log with all of its events, perhaps from under other limits, is not refused now.
+        if let Some((reject, events)) = reject
+            && !(appended.duplicate && kept_events(&appended) == events as u64)
         {
             flush(&mut unsent, answers).await?;
             say(answers, Message::Reject(reject)).await?;
@@ -335,6 +348,10 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: &Answers) ->
         let last_offset = appended.last.map_or(0, Offset::get);
         unsent = Some(Ack { through_sequence: sequence, last_offset, duplicate: appended.duplicate });
     }
+}
+
+fn kept_events(appended: &Appended) -> u64 {
+    appended.first.zip(appended.last).map_or(0, |(first, last)| last.since(first) + 1)
 }
 
 /// The last word of a stream: this batch is refused, and nothing after it will be taken.

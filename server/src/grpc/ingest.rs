@@ -93,7 +93,9 @@ impl IngestServer {
         let call = Call(|_: Request<DefineSignalsRequest>| async {
             Err::<Response<DefineSignalsResponse>, Status>(Refusal::not_served_yet("DefineSignals").into())
         });
-        self.grpc(ProstCodec::default()).unary(call, request).await
+        let mut grpc =
+            self.grpc(ProstCodec::default()).max_decoding_message_size(self.shared.config.request_bytes_max);
+        grpc.unary(call, request).await
     }
 }
 

@@ -8,7 +8,7 @@ use downlink_proto::v1::{
     ListSignalsRequest, ListSignalsResponse, LookupOffsetRequest, LookupOffsetResponse, ReadRequest,
     ReadResponse, SubscribeRequest, SubscribeResponse,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -18,19 +18,17 @@ use super::{Shared, latest, read, subscribe};
 /// Hands events out.
 pub(crate) struct Query {
     shared: Arc<Shared>,
-    streams: Arc<Semaphore>,
 }
 
 impl Query {
     /// On what the services share.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let streams = Arc::new(Semaphore::new(shared.config.read_streams_max));
-        Self { shared, streams }
+        Self { shared }
     }
 
     fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let most = self.shared.config.read_streams_max;
-        self.streams.clone().try_acquire_owned().map_err(|_| {
+        self.shared.readers.clone().try_acquire_owned().map_err(|_| {
             Refusal::new(
                 ErrorReason::Quota,
                 format!("{most} streams are read already, the most there may be"),

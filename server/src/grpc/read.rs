@@ -63,6 +63,7 @@ impl Pieces {
         until: Offset,
         most: PieceMax,
     ) -> Result<Piece, Status> {
+        let most = PieceMax { bytes: most.bytes.min(self.shared.reader_share_bytes()), ..most };
         let mut scan = self.scan.take().expect("given back after every piece");
         let is_short = until.since(from) <= INLINE_OFFSETS_MAX;
         let result = if is_short && scan.is_quick() && scan.is_cached(from) {

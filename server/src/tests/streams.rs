@@ -96,18 +96,49 @@ async fn what_was_settled_before_is_a_duplicate_even_if_it_would_be_refused_now(
         ];
         let requests = tokio_stream::iter(requests);
         let mut answers = server.ingest().await.append_stream(requests).await.unwrap().into_inner();
-        let mut acks = Vec::new();
+        let (mut acks, mut rejects) = (Vec::new(), 0);
         while let Some(answer) = answers.message().await.unwrap() {
             match answer.message.unwrap() {
                 Message::Opened(_) => {}
                 Message::Ack(ack) => acks.push(ack),
-                other @ (Message::Reject(_) | Message::Draining(_)) => panic!("unexpected {other:?}"),
+                Message::Reject(reject) => rejects += u32::from(!reject.fatal),
+                other @ Message::Draining(_) => panic!("unexpected {other:?}"),
             }
         }
+        // Of the batch that is in the log whole there is nothing to refuse; the other two are other batches.
+        assert_eq!(rejects, 2);
         assert!(!acks[0].duplicate && acks[1..].iter().all(|ack| ack.duplicate), "{acks:?}");
         assert!(acks.len() > 1 && acks.iter().all(|ack| (ack.through_sequence, ack.last_offset) == (1, 2)));
         assert_eq!(server.totals().await.appended_events, 2);
     }
+}
+
+#[tokio::test]
+async fn a_refused_batch_is_refused_again_and_its_sequence_never_takes_other_events() {
+    let server = Fixture::start(|_| {}).await;
+    for (events, expected) in [
+        (vec![event("", 1)], "reject ack"),
+        (vec![event("", 1)], "reject ack"),
+        (vec![event("a", 1)], "fatal"),
+    ] {
+        let requests = tokio_stream::iter([open("p", false), batch(1, events)]);
+        let mut answers = server.ingest().await.append_stream(requests).await.unwrap().into_inner();
+        let mut said = Vec::new();
+        while let Some(answer) = answers.message().await.unwrap() {
+            said.push(match answer.message.unwrap() {
+                Message::Opened(_) => continue,
+                Message::Ack(ack) => {
+                    assert!(!ack.duplicate, "nothing of it is in the log");
+                    "ack"
+                }
+                Message::Reject(reject) if reject.fatal => "fatal",
+                Message::Reject(_) => "reject",
+                Message::Draining(_) => "draining",
+            });
+        }
+        assert_eq!(said.join(" "), expected);
+    }
+    assert_eq!(server.totals().await.appended_events, 0);
 }
 
 #[tokio::test]

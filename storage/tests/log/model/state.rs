@@ -80,9 +80,6 @@ impl Model {
 
     pub(super) fn open_producer(&mut self, id: &str, epoch: u64) -> Result<(u64, u64, u64), Refusal> {
         if !self.producers.contains_key(id) && self.producers.len() >= self.producers_max {
-            self.producers.retain(|_, producer| !producer.recorded.is_empty());
-        }
-        if !self.producers.contains_key(id) && self.producers.len() >= self.producers_max {
             return Err(Refusal::Quota);
         }
         let producer = self.producers.entry(id.to_owned()).or_default();
@@ -110,7 +107,7 @@ impl Model {
             Ok(Some(span)) => {
                 self.duplicates += events;
                 let (first, events) = span.map_or((None, 0), |(first, events)| (Some(first), events));
-                Expected::Appended { first, events, duplicate: true }
+                Expected::Appended { first, events, duplicate: first.is_some() }
             }
             Err(refusal) => {
                 self.rejected += events;
@@ -142,7 +139,11 @@ impl Model {
                 }
                 if *sequence < expected {
                     let recorded = producer.recorded_of(*epoch);
-                    return Ok(Some(recorded.and_then(|recorded| recorded.get(sequence)).copied()));
+                    let span = recorded.and_then(|recorded| recorded.get(sequence)).copied();
+                    if span.is_none() && !append.events.is_empty() {
+                        return Err(Refusal::Gap { expected });
+                    }
+                    return Ok(Some(span));
                 }
             }
         }
