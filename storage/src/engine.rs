@@ -57,6 +57,10 @@ pub trait Engine: Send + Sync {
     /// middle leaves a store that is whole, gone, or no longer listed.
     fn remove(&self, name: &str) -> Result<(), Error>;
 
+    /// The largest key of the store `name` that is known to have been synced, also when the store cannot be opened.
+    /// `None` where it is not known.
+    fn last_synced(&self, name: &str) -> Option<Vec<u8>>;
+
     /// Bytes the store `name` takes on disk, open or not.
     fn bytes_on_disk(&self, name: &str) -> Result<u64, Error>;
 

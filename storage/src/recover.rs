@@ -134,7 +134,9 @@ fn open_newest(
     }
     tracing::error!(name, error, "the newest segment cannot be opened");
     let reason = format!("the newest segment {name} cannot be opened: {error}");
-    Ok(Err(Lost { reason, end: last.first }))
+    // At least the first event of the last block that was synced is known to be there.
+    let synced = engine.last_synced(&name).and_then(|key| keys::block_offset(&key));
+    Ok(Err(Lost { reason, end: synced.map_or(last.first, |block| block.plus(1)) }))
 }
 
 /// Whether a crash came between the making of a segment's store and the sync of its header.

@@ -174,6 +174,13 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
+    fn last_synced(&self, name: &str) -> Option<Vec<u8>> {
+        let disk = self.disk();
+        disk.check_power().ok()?;
+        let (key, _) = disk.stores.get(name)?.synced.last_key_value()?;
+        Some(key.clone())
+    }
+
     fn bytes_on_disk(&self, name: &str) -> Result<u64, Error> {
         let disk = self.disk();
         disk.check_power()?;

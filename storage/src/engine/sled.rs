@@ -167,6 +167,10 @@ impl Engine for SledEngine {
         remove_dir_if_present(&passing)
     }
 
+    fn last_synced(&self, name: &str) -> Option<Vec<u8>> {
+        Witness::read(&self.path(name).ok()?).ok()?
+    }
+
     fn bytes_on_disk(&self, name: &str) -> Result<u64, Error> {
         allocated_bytes(&self.path(name)?)
     }

@@ -132,8 +132,10 @@ fn a_newest_segment_that_cannot_be_opened_leaves_the_others_readable() {
             engine.remove("derived").unwrap();
         }
         let log = open(&engine, &options());
-        let gaps = check_neighbours(&log, &read[..if remove_derived { 105 } else { 140 }]);
-        assert_eq!(gaps, if remove_derived { vec![] } else { vec![(106, 141)] });
+        // Without the snapshot it is known that the last block, which began at 134, was synced: not how far it went.
+        let end = if remove_derived { 135 } else { 141 };
+        let gaps = check_neighbours(&log, &read[..end - 1]);
+        assert_eq!(gaps, [(106, end as u64)]);
         assert!(matches!(log.state(), State::ReadOnly(reason) if reason.contains("00000000000000000106")));
         assert!(matches!(append(&log, anonymous(events(1, 1))), Err(Error::ReadOnly(_))));
         assert!(matches!(open_producer(&log, "p", 1), Err(Error::ReadOnly(_))));

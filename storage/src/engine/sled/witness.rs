@@ -23,6 +23,11 @@ impl Witness {
         Ok(Self(options.read(true).write(true).create(true).truncate(false).open(path.join(NAME))?))
     }
 
+    /// What the witness of the store in `path` says, though the store cannot be opened.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+        Self(File::open(path.join(NAME))?).last_synced()
+    }
+
     /// The largest key known to have been synced; `None` if it is not known.
     pub(super) fn last_synced(&self) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = [0; BYTES];
