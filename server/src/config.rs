@@ -95,6 +95,9 @@ settings! {
     /// About how many bytes of messages to readers may be under way, over all readers: each gets its share, and never
     /// less than a single event.
     read_bytes_in_flight_max: usize = 64 * MIB, 1 << 20..=1 << 31;
+    /// Pieces of the log read from disk at the same time. The store loads up to 16 stored values for each, so large
+    /// values make this the bound of its memory.
+    disk_reads_max: usize = 2, 1..=1_000;
     /// A subscription that is so many events behind is told so and reads from disk.
     fell_behind_events: u64 = 100_000, 1..=1 << 40;
     /// Silence after which a subscription gets a heartbeat, unless it says otherwise.

@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) head: watch::Receiver<Offset>,
     /// Permits to read a stream.
     pub(crate) readers: Arc<Semaphore>,
+    /// Permits to read a piece of the log from disk.
+    pub(crate) disk_reads: Semaphore,
     /// The tasks.
     pub(crate) tasks: Tasks,
 }
@@ -82,7 +84,8 @@ impl Shared {
         let ingest = Ingest::new(log.clone(), &config);
         let checks = convert::Checks::new(&config, clock.clone());
         let readers = Arc::new(Semaphore::new(config.read_streams_max));
-        Self { config, log, ingest, checks, clock, head, readers, tasks }
+        let disk_reads = Semaphore::new(config.disk_reads_max);
+        Self { config, log, ingest, checks, clock, head, readers, disk_reads, tasks }
     }
 
     /// How many bytes the next message to one of the present readers may have.

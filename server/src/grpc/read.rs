@@ -72,7 +72,9 @@ impl Pieces {
             result
         } else {
             let reading = move || (piece(&mut scan, (from, until), most, Reach::Disk), scan);
+            let disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
             let (result, scan) = self.shared.blocking("read", reading).await?;
+            drop(disk);
             self.scan = Some(scan);
             result
         };
