@@ -120,7 +120,7 @@ impl Client {
     /// Replays a part of the log.
     pub async fn read(&self, request: ReadRequest) -> Result<Replay> {
         let frames = self.answer(self.in_time(self.query().read(request)).await?)?;
-        Ok(Replay { client: self.clone(), frames })
+        Ok(Replay { client: self.clone(), frames, ended: false })
     }
 
     /// Follows the log.
@@ -197,14 +197,25 @@ impl Client {
 pub struct Replay {
     client: Client,
     frames: Streaming<ReadResponse>,
+    ended: bool,
 }
 
 impl Replay {
     /// The next frame: events, a gap, or the end, after which there is none.
     pub async fn next(&mut self) -> Result<Option<read_response::Frame>> {
-        let frame = self.frames.message().await.map_err(|status| self.client.error(&status))?;
-        // A frame of a kind that this version does not know says nothing that it could use.
-        Ok(frame.and_then(|response| response.frame))
+        while !self.ended {
+            let message = self.frames.message().await.map_err(|status| self.client.error(&status))?;
+            let Some(response) = message else {
+                let reason = "a replay that ends in the middle".to_owned();
+                return Err(Error::Protocol { url: self.client.url().to_owned(), reason });
+            };
+            // A frame of a kind that this version does not know says nothing that it could use.
+            if let Some(frame) = response.frame {
+                self.ended = matches!(frame, read_response::Frame::End(_));
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
     }
 }
 
