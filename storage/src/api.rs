@@ -169,6 +169,8 @@ pub struct Info {
     pub sealed_segments: u32,
     /// What the log can do.
     pub state: State,
+    /// Commits since it was opened: each is one stored value and one sync.
+    pub commits: u64,
 }
 
 /// Whether to wait for the sealing of closed segments.

@@ -278,6 +278,7 @@ impl Log {
             segments: entries.len() as u32,
             sealed_segments: entries.iter().filter(|entry| entry.is_sealed()).count() as u32,
             state: shared.state(),
+            commits: shared.commits.load(Ordering::Relaxed),
         })
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) books: Books,
     /// Whoever is at something long gives it up.
     pub(crate) closing: AtomicBool,
+    /// Since the log was opened.
+    pub(crate) commits: AtomicU64,
     head: AtomicU64,
     newest_ingest_time: RwLock<Option<Timestamp>>,
     tail: RwLock<Tail>,
@@ -72,6 +74,7 @@ impl Shared {
                 rejected: AtomicU64::new(tally.rejected_events),
             },
             closing: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
             head: AtomicU64::new(head.get()),
             newest_ingest_time: RwLock::new((head > Offset::FIRST).then_some(last_ingest_time)),
             tail: RwLock::new(Tail { blocks: VecDeque::new(), bytes: 0, bytes_max: tail_bytes_max }),
@@ -97,6 +100,7 @@ impl Shared {
         let ingest_time = block.summary().ingest_time_last;
         *self.newest_ingest_time.write().unwrap_or_else(PoisonError::into_inner) = Some(ingest_time);
         self.tail.write().unwrap_or_else(PoisonError::into_inner).push(block);
+        self.commits.fetch_add(1, Ordering::Relaxed);
         self.head.store(head.get(), Ordering::Release);
         for listener in &*self.commit_listeners.read().unwrap_or_else(PoisonError::into_inner) {
             listener(head);

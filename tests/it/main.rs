@@ -5,6 +5,7 @@
 mod append;
 mod append_stream;
 mod batches;
+mod bench;
 mod clients;
 mod config;
 mod damage;

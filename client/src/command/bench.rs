@@ -2,8 +2,14 @@
 
 mod conditions;
 mod ingest;
+mod latest;
 mod load;
+mod pace;
 mod replay;
+mod report;
+mod surroundings;
+mod tail;
+mod unary;
 
 use clap::Subcommand;
 
@@ -13,17 +19,24 @@ use super::Context;
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   downlink bench ingest
-  downlink bench replay")]
+  downlink bench unary --clients 64 --rate 10000
+  downlink bench tail --subscribers 100")]
 pub(super) enum Bench {
     Ingest(ingest::Ingest),
+    Unary(unary::Unary),
     Replay(replay::Replay),
+    Tail(tail::Tail),
+    Latest(latest::Latest),
 }
 
 impl Bench {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         match self {
             Self::Ingest(ingest) => ingest.run(context).await,
+            Self::Unary(unary) => unary.run(context).await,
             Self::Replay(replay) => replay.run(context).await,
+            Self::Tail(tail) => tail.run(context).await,
+            Self::Latest(latest) => latest.run(context).await,
         }
     }
 }

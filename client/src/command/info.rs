@@ -56,6 +56,7 @@ fn json(info: &GetLogInfoResponse) -> Json {
         "signals": info.signals,
         "state": state_word(info.state()),
         "state_reason": info.state_reason,
+        "commits": info.commits,
         "server_version": info.server_version,
         "oldest_time": info.oldest_time.as_ref().map(rfc3339),
         "newest_time": info.newest_time.as_ref().map(rfc3339),

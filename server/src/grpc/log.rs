@@ -60,5 +60,6 @@ fn wire_info(info: &Info) -> GetLogInfoResponse {
         sealed_segments: info.sealed_segments,
         state: state.into(),
         state_reason,
+        commits: info.commits,
     }
 }

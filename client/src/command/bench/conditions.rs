@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use serde_json::{Value as Json, json};
 
+/// When an append counts as acknowledged.
+pub(super) const SYNC: &str = "fdatasync of every group commit before its acknowledgements";
 const SYNCS: usize = 200;
 const SYNC_BYTES: usize = 4096;
 /// Longer times count as this long.
