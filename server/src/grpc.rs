@@ -2,6 +2,7 @@
 
 mod admin;
 mod append_stream;
+mod checks;
 mod codec;
 mod connection;
 mod consumer;
@@ -59,7 +60,7 @@ pub(crate) struct Shared {
     /// The way into it.
     pub(crate) ingest: Ingest,
     /// The checks of events.
-    pub(crate) checks: convert::Checks,
+    pub(crate) checks: checks::Checks,
     /// The clock.
     pub(crate) clock: Arc<dyn Clock>,
     /// The head, as it moves.
@@ -82,7 +83,7 @@ impl Shared {
         // What was committed before the listener was there.
         rise(&news, log.head());
         let ingest = Ingest::new(log.clone(), &config);
-        let checks = convert::Checks::new(&config, clock.clone());
+        let checks = checks::Checks::new(&config, clock.clone());
         let readers = Arc::new(Semaphore::new(config.read_streams_max));
         let disk_reads = Semaphore::new(config.disk_reads_max);
         Self { config, log, ingest, checks, clock, head, readers, disk_reads, tasks }

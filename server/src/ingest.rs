@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_storage::{Append, Appended, Error, Event, Log, Opened};
+use downlink_storage::{Append, Appended, Batch, Error, Log, Opened};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::config::Config;
@@ -43,7 +43,7 @@ impl Ingest {
     /// Waits until there is room for a batch of so many events and encoded bytes.
     pub(crate) async fn admit(&self, events: usize, encoded_bytes: usize) -> Permit {
         let cost =
-            encoded_bytes.saturating_add(events.saturating_mul(size_of::<Event>())).min(self.bytes_max);
+            encoded_bytes.saturating_add(events.saturating_mul(Batch::EVENT_BYTES)).min(self.bytes_max);
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         let slot = self.slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let bytes = self.bytes.clone().acquire_many_owned(cost).await.expect("the semaphore is never closed");
@@ -58,7 +58,7 @@ impl Ingest {
         let waiting = tokio::time::timeout(self.wait_max, self.admit(events, encoded_bytes));
         waiting.await.map_err(|_| {
             let taken = self.bytes_max.saturating_sub(self.bytes.available_permits());
-            Error::Overloaded { waiting: u64::try_from(taken / size_of::<Event>()).unwrap_or(u64::MAX) }
+            Error::Overloaded { waiting: u64::try_from(taken / Batch::EVENT_BYTES).unwrap_or(u64::MAX) }
         })
     }
 

@@ -1,13 +1,15 @@
 //! Size and speed of the block codec on the recorded day: `cargo run --release --example codec_bench [CSV.ZST] [ROWS]`.
 //!
-//! "push" takes events by value, so it includes freeing their texts; "free" is that alone, by dropping them unpushed.
+//! "batch" makes batches of events, "push" makes a block of batches.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::BufReader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use downlink_storage::block::{BatchRecord, Block, BlockBuilder, Effort, ProducerStamp, Tally};
+use downlink_storage::Batch;
+use downlink_storage::block::{BatchRecord, Block, BlockBuilder, BlockSignal, Effort, ProducerStamp, Tally};
 use downlink_storage::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
 
 const DEFAULT_PATH: &str =
@@ -21,8 +23,7 @@ type Error = Box<dyn std::error::Error>;
 
 /// The recorded day, with the numbers the log would have given its signals.
 struct Day {
-    names: Vec<Arc<str>>,
-    signals: Vec<usize>,
+    signals: HashMap<String, SignalId>,
     events: Vec<Event>,
 }
 
@@ -33,9 +34,9 @@ fn main() -> Result<(), Error> {
     let day = read_day(&path, rows_max)?;
     let cores = std::thread::available_parallelism()?;
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("{path}: {} events, {} signals", day.events.len(), day.names.len());
+    println!("{path}: {} events, {} signals", day.events.len(), day.signals.len());
     println!("median of {RUNS} runs, one thread; {cores} cores, load before {}", load.trim_end());
-    println!("  effort    rows   B/event  ns/event: free    push  encode  decode    peek");
+    println!("  effort    rows   B/event  ns/event: batch   push  encode  decode    peek");
     let cases = [
         (Effort::Fast, 1_000),
         (Effort::Fast, 4_000),
@@ -50,12 +51,12 @@ fn main() -> Result<(), Error> {
             runs.sort_by_key(of);
             of(&runs[RUNS / 2]).as_nanos() as f64 / events
         };
-        let [free, push] = [median(|f| f.free), median(|f| f.push)];
+        let [batch, push] = [median(|f| f.batch), median(|f| f.push)];
         let [encode, decode, peek] = [median(|f| f.encode), median(|f| f.decode), median(|f| f.peek)];
         let size = runs[0].bytes as f64 / events;
         let effort = format!("{effort:?}");
         println!(
-            "{effort:>8} {rows:>7} {size:>9.3} {free:>15.1} {push:>7.1} {encode:>7.1} {decode:>7.1} {peek:>7.2}"
+            "{effort:>8} {rows:>7} {size:>9.3} {batch:>15.1} {push:>7.1} {encode:>7.1} {decode:>7.1} {peek:>7.2}"
         );
     }
     Ok(())
@@ -64,7 +65,7 @@ fn main() -> Result<(), Error> {
 #[derive(Default)]
 struct Figures {
     bytes: usize,
-    free: Duration,
+    batch: Duration,
     push: Duration,
     encode: Duration,
     decode: Duration,
@@ -76,13 +77,12 @@ fn measure(day: &Day, effort: Effort, rows: usize) -> Figures {
     let mut figures = Figures::default();
     for (number, events) in day.events.chunks(rows).enumerate() {
         let first_row = number * rows;
-        let owned = events.to_vec();
+        let owned: Vec<Vec<Event>> = events.chunks(BATCH_EVENTS).map(<[Event]>::to_vec).collect();
         let start = Instant::now();
-        drop(owned);
-        figures.free += start.elapsed();
-        let owned = events.to_vec();
+        let batches: Vec<Batch> = owned.into_iter().map(Batch::from).collect();
+        figures.batch += start.elapsed();
         let start = Instant::now();
-        let block = build(day, first_row, owned);
+        let block = build(day, first_row, batches);
         let built = Instant::now();
         let bytes = block.encode(effort);
         let encoded = Instant::now();
@@ -99,47 +99,37 @@ fn measure(day: &Day, effort: Effort, rows: usize) -> Figures {
     figures
 }
 
-fn build(day: &Day, first_row: usize, events: Vec<Event>) -> Block {
-    let first_offset = Offset::FIRST.plus(first_row as u64);
-    let mut builder = BlockBuilder::new(first_offset, events[0].event_time);
-    let producer: Arc<str> = "iss-replay".into();
-    for (row, event) in (first_row..).zip(events) {
-        let signal = day.signals[row];
-        builder.push(SignalId(signal as u32 + 1), &day.names[signal], event);
-        if row % BATCH_EVENTS == 0 {
-            builder.push_batch(BatchRecord {
-                producer: ProducerStamp {
-                    id: Arc::clone(&producer),
-                    epoch: 1,
-                    sequence: (row / BATCH_EVENTS) as u64,
-                },
-                first_offset: Offset::FIRST.plus(row as u64),
-                events: BATCH_EVENTS as u32,
-            });
-        }
+/// A block of these batches, the first of which begins at `first_row`.
+fn build(day: &Day, first_row: usize, batches: Vec<Batch>) -> Block {
+    let mut first_offset = Offset::FIRST.plus(first_row as u64);
+    let mut builder =
+        BlockBuilder::new(first_offset, batches[0].events().next().expect("not empty").event_time);
+    let id: Arc<str> = "iss-replay".into();
+    for (sequence, batch) in (first_row as u64 / BATCH_EVENTS as u64..).zip(batches) {
+        let events = batch.len() as u32;
+        builder.push(batch, |name| BlockSignal { id: day.signals[&**name], name: name.clone() });
+        let producer = ProducerStamp { id: Arc::clone(&id), epoch: 1, sequence };
+        builder.push_batch(BatchRecord { producer, first_offset, events });
+        first_offset = first_offset.plus(u64::from(events));
     }
     builder.finish(Tally::default())
 }
 
 fn read_day(path: &str, rows_max: usize) -> Result<Day, Error> {
     let file = zstd::stream::read::Decoder::new(BufReader::new(std::fs::File::open(path)?))?;
-    let mut day = Day { names: Vec::new(), signals: Vec::new(), events: Vec::new() };
-    let mut numbers = std::collections::HashMap::new();
+    let mut day = Day { signals: HashMap::new(), events: Vec::new() };
     let mut reader = csv::Reader::from_reader(file);
     let mut record = csv::StringRecord::new();
     while day.events.len() < rows_max && reader.read_record(&mut record)? {
         let name = format!("iss/{}", &record[1]);
-        let signal = *numbers.entry(name.clone()).or_insert_with(|| {
-            day.names.push(name.as_str().into());
-            day.names.len() - 1
-        });
+        let next = SignalId(day.signals.len() as u32 + 1);
+        day.signals.entry(name.clone()).or_insert(next);
         let batch = (day.events.len() / BATCH_EVENTS) as u128;
         let mut trace_context = vec![0; 25];
         let spread = (batch + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         trace_context[..16].copy_from_slice(&spread.to_le_bytes());
         trace_context[16..24].copy_from_slice(&(spread >> 61).to_le_bytes()[..8]);
         let nanos = NEW_YEAR_NANOS + nanos_since_new_year(&record[0])?;
-        day.signals.push(signal);
         day.events.push(Event {
             signal: name,
             event_time: Timestamp::from_unix_nanos(nanos).ok_or("a time out of range")?,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::batch::Batch;
 use crate::error::Error;
-use crate::event::{Event, Offset, Timestamp};
+use crate::event::{Offset, Timestamp};
 use crate::producer::Span;
 use crate::shared::State;
 
@@ -66,7 +67,7 @@ impl Options {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
     /// The events, in order.
-    pub events: Vec<Event>,
+    pub events: Batch,
     /// What makes a retry harmless.
     pub identity: Identity,
     /// Append only if the head is here.

@@ -133,7 +133,7 @@ impl Span {
 }
 
 /// The rows, column by column. Tables are in the order of first use, so equal rows make equal columns.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Columns {
     pub(crate) signal: Vec<u32>,
     pub(crate) event_time: Vec<Timestamp>,
@@ -148,6 +148,69 @@ pub(crate) struct Columns {
     pub(crate) trace: Runs<u32>,
     pub(crate) traces: Vec<Box<[u8]>>,
     pub(crate) attributes: Vec<(u32, BTreeMap<String, String>)>,
+}
+
+impl Columns {
+    /// No rows, but room for so many.
+    pub(crate) fn with_capacity(rows: usize) -> Self {
+        Self {
+            signal: Vec::with_capacity(rows),
+            event_time: Vec::with_capacity(rows),
+            kind: Vec::with_capacity(rows),
+            bits: Vec::with_capacity(rows),
+            ..Self::default()
+        }
+    }
+
+    /// The value in `row`.
+    #[inline]
+    pub(crate) fn value(&self, row: usize) -> ValueRef<'_> {
+        let bits = self.bits[row];
+        match self.kind[row] {
+            Kind::Double => ValueRef::Double(f64::from_bits(bits)),
+            Kind::Int => ValueRef::Int(bits.cast_signed()),
+            Kind::Bool => ValueRef::Bool(bits != 0),
+            Kind::String => ValueRef::String(&self.text[Span::from_bits(bits).range()]),
+            Kind::Bytes => ValueRef::Bytes(&self.bytes[Span::from_bits(bits).range()]),
+        }
+    }
+
+    /// Takes a value in: its kind, and its bits.
+    #[inline]
+    pub(crate) fn take_value(&mut self, value: ValueRef<'_>) -> (Kind, u64) {
+        match value {
+            ValueRef::Double(value) => (Kind::Double, value.to_bits()),
+            ValueRef::Int(value) => (Kind::Int, value.cast_unsigned()),
+            ValueRef::Bool(value) => (Kind::Bool, u64::from(value)),
+            ValueRef::String(value) => {
+                let span = Span::new(self.text.len(), value.len()).expect("bounded by BLOCK_BYTES_MAX");
+                self.text.push_str(value);
+                (Kind::String, span.to_bits())
+            }
+            ValueRef::Bytes(value) => {
+                let span = Span::new(self.bytes.len(), value.len()).expect("bounded by BLOCK_BYTES_MAX");
+                self.bytes.extend_from_slice(value);
+                (Kind::Bytes, span.to_bits())
+            }
+        }
+    }
+
+    /// The trace context from `row` on. Gives the bytes that this takes in the table.
+    #[inline]
+    pub(crate) fn push_trace(&mut self, row: u32, trace_context: &[u8]) -> usize {
+        if self.traces.last().is_some_and(|trace| **trace == *trace_context) {
+            return 0;
+        }
+        self.traces.push(trace_context.into());
+        self.trace.push(row, self.traces.len() as u32 - 1);
+        trace_context.len() + 40
+    }
+
+    /// The attributes of `row`; `None` when it has none.
+    pub(crate) fn attributes_of(&self, row: usize) -> Option<&BTreeMap<String, String>> {
+        let place = self.attributes.binary_search_by_key(&row, |(row, _)| *row as usize).ok()?;
+        Some(&self.attributes[place].1)
+    }
 }
 
 /// One commit of the log, or several adjacent ones merged.
@@ -221,29 +284,12 @@ impl Block {
             signal: &signal.name,
             event_time: columns.event_time[row],
             ingest_time: runs.ingest_time,
-            value: self.value(row),
+            value: columns.value(row),
             quality: runs.quality,
             source: &columns.sources[runs.source as usize],
-            attributes: self.attributes(row),
+            attributes: columns.attributes_of(row),
             trace_context: &columns.traces[runs.trace as usize],
         }
-    }
-
-    fn value(&self, row: usize) -> ValueRef<'_> {
-        let bits = self.columns.bits[row];
-        match self.columns.kind[row] {
-            Kind::Double => ValueRef::Double(f64::from_bits(bits)),
-            Kind::Int => ValueRef::Int(bits.cast_signed()),
-            Kind::Bool => ValueRef::Bool(bits != 0),
-            Kind::String => ValueRef::String(&self.columns.text[Span::from_bits(bits).range()]),
-            Kind::Bytes => ValueRef::Bytes(&self.columns.bytes[Span::from_bits(bits).range()]),
-        }
-    }
-
-    fn attributes(&self, row: usize) -> Option<&BTreeMap<String, String>> {
-        let attributes = &self.columns.attributes;
-        let place = attributes.binary_search_by_key(&row, |(row, _)| *row as usize).ok()?;
-        Some(&attributes[place].1)
     }
 
     /// The producers' batches that begin in it.

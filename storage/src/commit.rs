@@ -20,7 +20,7 @@ use crate::snapshot;
 
 /// What the writer is asked to do, in order.
 pub(crate) enum Command {
-    Append(Append, Done<Appended>),
+    Append(Box<Append>, Done<Appended>),
     OpenProducer(Arc<str>, u64, Done<Opened>),
     /// Begin a new segment; answers with its first offset.
     Roll(Done<Offset>),
@@ -123,7 +123,7 @@ impl Writer {
     }
 
     /// One commit, beginning with `append`. Gives back a command that has to come after it.
-    fn commit_from(&mut self, append: Append, done: Done<Appended>) -> Option<Command> {
+    fn commit_from(&mut self, append: Box<Append>, done: Done<Appended>) -> Option<Command> {
         let mut group = self.group();
         self.admit(&mut group, append, done);
         let mut carried = None;
@@ -155,7 +155,7 @@ impl Writer {
     }
 
     /// Decides about one append; what it gets is only told once the group is durable.
-    fn admit(&mut self, group: &mut Group, append: Append, done: Done<Appended>) {
+    fn admit(&mut self, group: &mut Group, append: Box<Append>, done: Done<Appended>) {
         let events = append.events.len() as u64;
         match self.judge(group, &append) {
             Ok(Verdict::Append) => {
@@ -207,7 +207,7 @@ impl Writer {
     }
 
     /// Puts the events into the block. `None` when there are none.
-    fn take(&mut self, group: &mut Group, append: Append) -> Option<Span> {
+    fn take(&mut self, group: &mut Group, append: Box<Append>) -> Option<Span> {
         if append.events.is_empty() {
             if let Identity::Producer { id, sequence, .. } = &append.identity {
                 self.producers.skip(id, *sequence);
@@ -216,10 +216,7 @@ impl Writer {
         }
         let span = Span { first: group.head.plus(group.events), events: append.events.len() as u32 };
         group.events += u64::from(span.events);
-        for event in append.events {
-            let (id, name) = self.signals.intern(&event.signal);
-            group.block.push(id, name, event);
-        }
+        group.block.push(append.events, |name| self.signals.intern(name));
         let (first_offset, events) = (span.first, span.events);
         match append.identity {
             Identity::Anonymous => {}

@@ -1,10 +1,12 @@
 //! The numbers of the signals, as the writer gives them out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::batch::Batch;
+use crate::block::BlockSignal;
 use crate::error::Error;
-use crate::event::{Event, SignalId};
+use crate::event::SignalId;
 
 /// The numbers of the signals' names.
 #[derive(Default)]
@@ -25,28 +27,26 @@ impl Interner {
         self.by_name.insert(name, id);
     }
 
-    /// The number of a signal, a new one if need be.
-    pub(crate) fn intern(&mut self, name: &str) -> (SignalId, &Arc<str>) {
+    /// The signal of a name, with a new number if need be.
+    pub(crate) fn intern(&mut self, name: &Arc<str>) -> BlockSignal {
         let id = self.by_name.get(name).copied().unwrap_or_else(|| {
             // From 1: 0 is how the wire says that there is none.
             let id = SignalId(self.names.len().max(1) as u32);
-            self.learn(id, Arc::from(name));
+            self.learn(id, name.clone());
             id
         });
-        (id, self.names[id.0 as usize].as_ref().expect("just learnt or looked up"))
+        // The name that the log has, so that its copies are one.
+        let name = self.names[id.0 as usize].as_ref().expect("just learnt or looked up").clone();
+        BlockSignal { id, name }
     }
 
-    /// Whether the events' signals still fit into the bound.
-    pub(crate) fn check(&self, events: &[Event], signals_max: usize) -> Result<(), Error> {
-        if self.by_name.len() + events.len() <= signals_max {
+    /// Whether the signals of a batch still fit into the bound.
+    pub(crate) fn check(&self, batch: &Batch, signals_max: usize) -> Result<(), Error> {
+        if self.by_name.len() + batch.signals().len() <= signals_max {
             return Ok(());
         }
-        let new: HashSet<&str> = events
-            .iter()
-            .map(|event| event.signal.as_str())
-            .filter(|signal| !self.by_name.contains_key(*signal))
-            .collect();
-        if self.by_name.len() + new.len() <= signals_max {
+        let new = batch.used_signals().filter(|signal| !self.by_name.contains_key(*signal)).count();
+        if self.by_name.len() + new <= signals_max {
             return Ok(());
         }
         Err(Error::Quota { what: "signals", bound: signals_max as u64 })

@@ -21,7 +21,7 @@
 //!     trace_context: Vec::new(),
 //! };
 //! let (sender, answer) = std::sync::mpsc::channel();
-//! let append = Append { events: vec![event], identity: Identity::Anonymous, expected_head: None };
+//! let append = Append { events: vec![event].into(), identity: Identity::Anonymous, expected_head: None };
 //! log.append(append, move |appended| drop(sender.send(appended)));
 //! assert_eq!(answer.recv()??.first, Some(Offset::FIRST));
 //!
@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod batch;
 pub mod block;
 pub mod engine;
 pub mod event;
@@ -57,6 +58,7 @@ mod shared;
 mod snapshot;
 
 pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
+pub use batch::Batch;
 pub use block::Block;
 pub use error::Error;
 pub use event::{Clock, Event, EventRef, Offset, Quality, SignalId, SystemClock, Timestamp, Value, ValueRef};

@@ -129,7 +129,7 @@ impl Log {
             self.count_rejected(events as u64);
             return done(Err(Error::TooLarge { events, events_max }));
         }
-        self.submit(Command::Append(append, Done::new(done)));
+        self.submit(Command::Append(Box::new(append), Done::new(done)));
     }
 
     /// A producer opens a stream. Answers in order with appends: everything before it is settled then.

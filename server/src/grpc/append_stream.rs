@@ -204,7 +204,7 @@ impl Reader {
             return Ok(fatal);
         }
         let permit = self.shared.ingest.admit(count, batch_bytes).await;
-        let (events, bad) = self.shared.checks.events(batch.events, &self.trace_context);
+        let (events, bad) = self.shared.checks.rows(batch.events, &self.trace_context);
         if let Some(refusal) = Refusal::all(bad.iter().map(|(_, refusal)| refusal.clone()).collect()) {
             if !self.allow_partial || events.is_empty() {
                 self.shared.ingest.count_rejected(count);
@@ -262,9 +262,9 @@ impl Reader {
             }
             Producer::Named { .. } => {
                 let permit = self.shared.ingest.admit(0, 0).await;
-                let batch =
-                    Append { events: Vec::new(), identity: self.identity(sequence), expected_head: None };
-                self.shared.ingest.append(batch, permit)
+                let events = downlink_storage::Batch::default();
+                let identity = self.identity(sequence);
+                self.shared.ingest.append(Append { events, identity, expected_head: None }, permit)
             }
         }
     }

@@ -177,7 +177,7 @@ async fn append(
         status(error)
     })?;
 
-    let (events, bad) = shared.checks.events(message.events, &trace_context);
+    let (events, bad) = shared.checks.rows(message.events, &trace_context);
     if !bad.is_empty() {
         let refused = if message.allow_partial { bad.len() } else { count };
         shared.ingest.count_rejected(refused);

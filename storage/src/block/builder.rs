@@ -1,14 +1,16 @@
-//! Building a block, event by event.
+//! Building a block, batch by batch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
     BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, BatchRecord, Block, BlockHeader, BlockSignal, Columns, Kind,
-    RequestRecord, Runs, Span, Summary, Tally, map_bytes,
+    RequestRecord, Summary, Tally, map_bytes,
 };
-use crate::event::{Event, EventRef, Offset, Quality, SignalId, Timestamp, ValueRef};
+use crate::batch::{Batch, NameTable};
+use crate::event::{Offset, SignalId, Timestamp};
 
 /// Gathers the events of one commit.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub struct BlockBuilder {
     columns: Columns,
     ingest_time: Timestamp,
     signal_rows: HashMap<SignalId, u32, BuildHasherDefault<IdHasher>>,
-    source_rows: HashMap<Arc<str>, u32>,
+    sources: NameTable,
     table_bytes: usize,
 }
 
@@ -41,105 +43,118 @@ impl BlockBuilder {
                 requests: Vec::new(),
                 tally: Tally::default(),
             },
-            columns: Columns::new(),
+            columns: Columns::default(),
             ingest_time,
             signal_rows: HashMap::default(),
-            source_rows: HashMap::new(),
+            sources: NameTable::default(),
             table_bytes: 0,
         }
     }
 
-    /// Adds an event of the signal `id`, whose name in the log is `name`.
+    /// Adds the events of a batch. `known` says by which number and name the log knows the signal of a name.
     ///
     /// # Panics
     /// If the block then held more than [`BLOCK_ROWS_MAX`] rows or [`BLOCK_BYTES_MAX`] bytes.
-    pub fn push(&mut self, id: SignalId, name: &Arc<str>, event: Event) {
-        self.push_row(&EventRowRef {
-            id,
-            name,
-            event_time: event.event_time,
-            value: event.value.as_ref(),
-            quality: event.quality,
-            source: &event.source,
-            trace_context: &event.trace_context,
-        });
-        self.push_attributes(event.attributes);
-    }
-
-    /// Adds a row of another block as it is, its ingest time included.
-    pub(super) fn push_copy(&mut self, event: &EventRef<'_>) {
-        self.ingest_time = event.ingest_time;
-        self.push_row(&EventRowRef {
-            id: event.signal_id,
-            name: event.signal,
-            event_time: event.event_time,
-            value: event.value,
-            quality: event.quality,
-            source: event.source,
-            trace_context: event.trace_context,
-        });
-        if let Some(attributes) = event.attributes {
-            self.push_attributes(attributes.clone());
+    pub fn push(&mut self, batch: Batch, mut known: impl FnMut(&Arc<str>) -> BlockSignal) {
+        let (names, mut columns) = batch.into_columns();
+        let (first, rows) = (self.len() as u32, columns.signal.len());
+        if rows > 0 {
+            self.columns.ingest_time.push(first, self.ingest_time);
         }
+        for (row, attributes) in std::mem::take(&mut columns.attributes) {
+            self.push_attributes(first + row, attributes);
+        }
+        self.copy(&columns, 0..rows, names.len(), |signal| known(&names[signal]));
     }
 
-    #[inline]
-    fn push_row(&mut self, event: &EventRowRef<'_>) {
-        let row = self.columns.signal.len();
-        assert!(row < BLOCK_ROWS_MAX, "a block holds at most {BLOCK_ROWS_MAX} events");
-        let row = row as u32;
-        let signal = self.signal_row(event.id, event.name);
+    /// Adds rows of another block as they are, their ingest times included.
+    pub(super) fn push_copy(&mut self, block: &Block, rows: Range<usize>) {
+        let (first, columns) = (self.len() as u32, &block.columns);
+        for (row, ingest_time) in columns.ingest_time.runs_in(rows.clone()) {
+            self.columns.ingest_time.push(first + row, ingest_time);
+            self.ingest_time = ingest_time;
+        }
+        for (row, attributes) in &columns.attributes {
+            if rows.contains(&(*row as usize)) {
+                self.push_attributes(first + *row - rows.start as u32, attributes.clone());
+            }
+        }
+        self.copy(columns, rows, block.signals().len(), |signal| block.signals()[signal].clone());
+    }
+
+    /// Copies rows but for their ingest times and attributes. `known` says what their signals are, of so many.
+    fn copy(
+        &mut self,
+        from: &Columns,
+        rows: Range<usize>,
+        signals: usize,
+        known: impl FnMut(usize) -> BlockSignal,
+    ) {
+        assert!(self.len() + rows.len() <= BLOCK_ROWS_MAX, "a block holds at most {BLOCK_ROWS_MAX} events");
+        let first = self.len() as u32;
+        self.copy_signals(&from.signal[rows.clone()], signals, known);
+        self.copy_sources(first, from, rows.clone());
         let columns = &mut self.columns;
-        columns.signal.push(signal);
-        columns.event_time.push(event.event_time);
-        let (kind, bits) = columns.take_value(event.value);
-        columns.kind.push(kind);
-        columns.bits.push(bits);
-        columns.ingest_time.push(row, self.ingest_time);
-        columns.quality.push(row, event.quality);
-        if columns.traces.last().is_none_or(|trace| **trace != *event.trace_context) {
-            columns.traces.push(event.trace_context.into());
-            columns.trace.push(row, (columns.traces.len() - 1) as u32);
-            self.table_bytes += event.trace_context.len() + 40;
+        for (row, quality) in from.quality.runs_in(rows.clone()) {
+            columns.quality.push(first + row, quality);
         }
-        let known = columns.source.last().filter(|&last| *columns.sources[last as usize] == *event.source);
-        if known.is_none() {
-            self.push_source(row, event.source);
+        for (row, trace) in from.trace.runs_in(rows.clone()) {
+            self.table_bytes += columns.push_trace(first + row, &from.traces[trace as usize]);
         }
         let summary = &mut self.header.summary;
-        summary.event_time_min = summary.event_time_min.min(event.event_time);
-        summary.event_time_max = summary.event_time_max.max(event.event_time);
+        for &event_time in &from.event_time[rows.clone()] {
+            summary.event_time_min = summary.event_time_min.min(event_time);
+            summary.event_time_max = summary.event_time_max.max(event_time);
+        }
+        columns.event_time.extend_from_slice(&from.event_time[rows.clone()]);
+        let kinds = &from.kind[rows.clone()];
+        columns.kind.extend_from_slice(kinds);
+        if kinds.iter().any(|kind| matches!(kind, Kind::String | Kind::Bytes)) {
+            for row in rows {
+                let (_, bits) = columns.take_value(from.value(row));
+                columns.bits.push(bits);
+            }
+        } else {
+            columns.bits.extend_from_slice(&from.bits[rows]);
+        }
         assert!(self.approximate_bytes() <= BLOCK_BYTES_MAX, "a block holds at most {BLOCK_BYTES_MAX} bytes");
     }
 
-    #[inline]
-    fn signal_row(&mut self, id: SignalId, name: &Arc<str>) -> u32 {
-        *self.signal_rows.entry(id).or_insert_with(|| {
-            self.table_bytes += name.len() + 64;
-            self.header.signals.push(BlockSignal { id, name: Arc::clone(name) });
-            (self.header.signals.len() - 1) as u32
-        })
+    /// Each signal gets its place in the table at its first row.
+    fn copy_signals(&mut self, rows: &[u32], signals: usize, mut known: impl FnMut(usize) -> BlockSignal) {
+        let Self { header, columns, signal_rows, table_bytes, .. } = self;
+        let mut places = vec![None; signals];
+        columns.signal.extend(rows.iter().map(|&signal| {
+            *places[signal as usize].get_or_insert_with(|| {
+                let signal = known(signal as usize);
+                *signal_rows.entry(signal.id).or_insert_with(|| {
+                    *table_bytes += signal.name.len() + 64;
+                    header.signals.push(signal);
+                    header.signals.len() as u32 - 1
+                })
+            })
+        }));
     }
 
-    fn push_source(&mut self, row: u32, source: &str) {
-        let columns = &mut self.columns;
-        let index = self.source_rows.get(source).copied().unwrap_or_else(|| {
-            let source: Arc<str> = source.into();
-            let index = columns.sources.len() as u32;
-            self.table_bytes += source.len() + 64;
-            columns.sources.push(Arc::clone(&source));
-            self.source_rows.insert(source, index);
-            index
-        });
-        columns.source.push(row, index);
-        self.table_bytes += 8;
-    }
-
-    fn push_attributes(&mut self, attributes: BTreeMap<String, String>) {
-        if !attributes.is_empty() {
-            self.table_bytes += map_bytes(&attributes);
-            self.columns.attributes.push((self.columns.signal.len() as u32 - 1, attributes));
+    fn copy_sources(&mut self, first: u32, from: &Columns, rows: Range<usize>) {
+        let mut places = vec![None; from.sources.len()];
+        for (row, source) in from.source.runs_in(rows) {
+            let place = *places[source as usize].get_or_insert_with(|| {
+                let (known, name) = (self.sources.names.len(), &from.sources[source as usize]);
+                let place = self.sources.index(name);
+                if place as usize == known {
+                    self.table_bytes += name.len() + 64;
+                }
+                place
+            });
+            self.columns.source.push(first + row, place);
+            self.table_bytes += 8;
         }
+    }
+
+    fn push_attributes(&mut self, row: u32, attributes: BTreeMap<String, String>) {
+        self.table_bytes += map_bytes(&attributes);
+        self.columns.attributes.push((row, attributes));
     }
 
     /// Remembers a producer's batch, whose events are in the block.
@@ -181,7 +196,8 @@ impl BlockBuilder {
     #[must_use]
     pub fn finish(self, tally: Tally) -> Block {
         assert!(!self.is_empty(), "a block has at least one event");
-        let Self { mut header, mut columns, ingest_time, .. } = self;
+        let Self { mut header, mut columns, ingest_time, sources, .. } = self;
+        columns.sources = sources.names;
         header.summary.events = columns.signal.len() as u64;
         header.summary.ingest_time_last = ingest_time;
         header.tally = tally;
@@ -191,44 +207,6 @@ impl BlockBuilder {
 }
 
 impl Columns {
-    /// No rows.
-    pub(crate) const fn new() -> Self {
-        Self {
-            signal: Vec::new(),
-            event_time: Vec::new(),
-            kind: Vec::new(),
-            bits: Vec::new(),
-            text: String::new(),
-            bytes: Vec::new(),
-            ingest_time: Runs::new(),
-            quality: Runs::new(),
-            source: Runs::new(),
-            sources: Vec::new(),
-            trace: Runs::new(),
-            traces: Vec::new(),
-            attributes: Vec::new(),
-        }
-    }
-
-    #[inline]
-    fn take_value(&mut self, value: ValueRef<'_>) -> (Kind, u64) {
-        match value {
-            ValueRef::Double(value) => (Kind::Double, value.to_bits()),
-            ValueRef::Int(value) => (Kind::Int, value.cast_unsigned()),
-            ValueRef::Bool(value) => (Kind::Bool, u64::from(value)),
-            ValueRef::String(value) => {
-                let span = Span::new(self.text.len(), value.len()).expect("bounded by BLOCK_BYTES_MAX");
-                self.text.push_str(value);
-                (Kind::String, span.to_bits())
-            }
-            ValueRef::Bytes(value) => {
-                let span = Span::new(self.bytes.len(), value.len()).expect("bounded by BLOCK_BYTES_MAX");
-                self.bytes.extend_from_slice(value);
-                (Kind::Bytes, span.to_bits())
-            }
-        }
-    }
-
     fn shrink(&mut self) {
         self.signal.shrink_to_fit();
         self.event_time.shrink_to_fit();
@@ -237,17 +215,6 @@ impl Columns {
         self.text.shrink_to_fit();
         self.bytes.shrink_to_fit();
     }
-}
-
-/// A row on its way in, from an event or from another block.
-struct EventRowRef<'a> {
-    id: SignalId,
-    name: &'a Arc<str>,
-    event_time: Timestamp,
-    value: ValueRef<'a>,
-    quality: Quality,
-    source: &'a str,
-    trace_context: &'a [u8],
 }
 
 /// Spreads signal numbers, which are dense and chosen by the log itself, so no attacker can make them collide.

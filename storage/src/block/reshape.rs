@@ -19,7 +19,7 @@ impl Block {
         let mut tally = first.tally();
         for block in blocks.iter().map(Borrow::borrow) {
             assert_eq!(block.first_offset(), end, "merged blocks are adjacent");
-            block.events().for_each(|event| builder.push_copy(&event));
+            builder.push_copy(block, 0..block.len());
             block.batches().iter().for_each(|record| builder.push_batch(record.clone()));
             block.requests().iter().for_each(|record| builder.push_request(record.clone()));
             end = block.end_offset();
@@ -38,7 +38,7 @@ impl Block {
         assert!(rows.start < rows.end && rows.end <= self.len(), "a slice has rows of its block");
         let first_offset = self.first_offset().plus(rows.start as u64);
         let mut builder = BlockBuilder::new(first_offset, self.event(rows.start).ingest_time);
-        rows.clone().for_each(|row| builder.push_copy(&self.event(row)));
+        builder.push_copy(self, rows.clone());
         let begins_here = |offset: Offset| {
             (rows.start == 0 || offset >= first_offset)
                 && (rows.end == self.len() || offset < self.first_offset().plus(rows.end as u64))

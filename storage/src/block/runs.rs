@@ -1,5 +1,7 @@
 //! A run-length column: values that seldom change from row to row.
 
+use std::ops::Range;
+
 /// One value per row, kept once per run of equal rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Runs<T> {
@@ -7,12 +9,14 @@ pub(crate) struct Runs<T> {
     values: Vec<T>,
 }
 
-impl<T: Copy + PartialEq> Runs<T> {
-    /// A column without rows.
-    pub(crate) const fn new() -> Self {
+/// A column without rows.
+impl<T> Default for Runs<T> {
+    fn default() -> Self {
         Self { starts: Vec::new(), values: Vec::new() }
     }
+}
 
+impl<T: Copy + PartialEq> Runs<T> {
     /// Sets the value from `row` on. Rows come in ascending order, the first is 0.
     pub(crate) fn push(&mut self, row: u32, value: T) {
         if self.values.last() != Some(&value) {
@@ -26,14 +30,22 @@ impl<T: Copy + PartialEq> Runs<T> {
         self.values[self.starts.partition_point(|&start| start as usize <= row) - 1]
     }
 
+    /// The first row of each run, with its value.
+    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = (u32, T)> {
+        self.starts.iter().copied().zip(self.values.iter().copied())
+    }
+
     /// The value of the last row.
     pub(crate) fn last(&self) -> Option<T> {
         self.values.last().copied()
     }
 
-    /// The first row of each run, with its value.
-    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = (u32, T)> {
-        self.starts.iter().copied().zip(self.values.iter().copied())
+    /// The runs in `rows`: the first row of each, counted from the first of `rows`, with its value.
+    pub(crate) fn runs_in(&self, rows: Range<usize>) -> impl Iterator<Item = (u32, T)> {
+        let first = self.starts.partition_point(|&start| start as usize <= rows.start).saturating_sub(1);
+        let end = self.starts.partition_point(|&start| (start as usize) < rows.end);
+        let begin = move |start: u32| start.saturating_sub(rows.start as u32);
+        (first..end).map(move |run| (begin(self.starts[run]), self.values[run]))
     }
 
     /// The value of each row in turn, without end: the last run has none.

@@ -95,9 +95,12 @@ pub(crate) fn build_all(commits: &[Vec<Event>]) -> Vec<Block> {
     for (number, events) in (0_u32..).zip(commits) {
         let ingest_time = Timestamp::new(1_539_320_355 + i64::from(number / 2), number).unwrap();
         let mut builder = BlockBuilder::new(first_offset, ingest_time);
-        for event in events {
-            let id = names.iter().position(|name| **name == *event.signal).unwrap();
-            builder.push(SignalId(id as u32 * 800_000_000), &names[id], event.clone());
+        // As the writer does: several batches in one commit.
+        for batch in events.chunks(7) {
+            builder.push(batch.iter().cloned().collect(), |signal| {
+                let id = names.iter().position(|name| name == signal).unwrap();
+                BlockSignal { id: SignalId(id as u32 * 800_000_000), name: names[id].clone() }
+            });
         }
         let producer = ProducerStamp { id: "p".into(), epoch: u64::MAX, sequence: u64::from(number) << 40 };
         builder.push_batch(BatchRecord { producer, first_offset, events: events.len() as u32 });

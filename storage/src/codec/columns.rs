@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>, header: &BlockHeader) -> Result<Colu
         return Err(DecodeError::Malformed("text is cut inside a character"));
     }
     let bytes = read_blobs(reader, &kind, &mut bits, Kind::Bytes)?;
-    let columns = Columns { signal, event_time, kind, bits, text, bytes, ..Columns::new() };
+    let columns = Columns { signal, event_time, kind, bits, text, bytes, ..Columns::default() };
     extras::read(reader, columns, &summary)
 }
 

@@ -89,7 +89,7 @@ fn read_runs<'a, T: Copy + PartialEq>(
     rows: usize,
     mut read_value: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
 ) -> Result<Runs<T>, DecodeError> {
-    let mut runs = Runs::new();
+    let mut runs = Runs::default();
     let mut next = 0;
     for run in 0..reader.count()? {
         let row = read_row(reader, &mut next, rows)?;

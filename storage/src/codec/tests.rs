@@ -1,13 +1,12 @@
 //! What is encoded is decoded bit for bit, damage is seen, and no bytes do harm.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::block::tests::{any_commits, build_all};
-use crate::block::{BlockBuilder, Tally};
+use crate::block::{BlockBuilder, BlockSignal, Tally};
 use crate::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
 
 const EFFORTS: [Effort; 2] = [Effort::Fast, Effort::Compact];
@@ -74,19 +73,17 @@ fn reseal(bytes: &mut [u8]) {
 fn block_of(values: impl IntoIterator<Item = Value>) -> Block {
     let start = Timestamp::new(1_539_320_355, 250_000_000).unwrap();
     let mut builder = BlockBuilder::new(Offset::new(7).unwrap(), start);
-    let name: Arc<str> = "iss/NODE3000005".into();
-    for (second, value) in (0..).zip(values) {
-        let event = Event {
-            signal: name.to_string(),
-            event_time: Timestamp::new(start.seconds() + second, start.nanos()).unwrap(),
-            value,
-            quality: if second == 2 { Quality::Stale } else { Quality::Good },
-            source: "isslive".to_owned(),
-            attributes: BTreeMap::new(),
-            trace_context: Vec::new(),
-        };
-        builder.push(SignalId(3), &name, event);
-    }
+    let event = |(second, value)| Event {
+        signal: "iss/NODE3000005".to_owned(),
+        event_time: Timestamp::new(start.seconds() + second, start.nanos()).unwrap(),
+        value,
+        quality: if second == 2 { Quality::Stale } else { Quality::Good },
+        source: "isslive".to_owned(),
+        attributes: BTreeMap::new(),
+        trace_context: Vec::new(),
+    };
+    let batch = (0..).zip(values).map(event).collect();
+    builder.push(batch, |name| BlockSignal { id: SignalId(3), name: name.clone() });
     builder.finish(Tally { duplicate_events: 1, rejected_events: 300 })
 }
 

@@ -152,14 +152,15 @@ impl Model {
             return Err(Refusal::Head { head });
         }
         let known = self.events.iter().map(|(event, _)| &event.signal);
-        let signals: BTreeSet<_> = known.chain(append.events.iter().map(|event| &event.signal)).collect();
+        let signals: BTreeSet<_> =
+            known.cloned().chain(append.events.events().map(|event| event.signal)).collect();
         if signals.len() > self.signals_max { Err(Refusal::Quota) } else { Ok(None) }
     }
 
     fn take(&mut self, append: Append, now: Timestamp) -> Expected {
         let (first, events) = (self.head(), append.events.len() as u64);
         let now = self.events.last().map_or(now, |(_, last)| now.max(*last));
-        self.events.extend(append.events.into_iter().map(|event| (event, now)));
+        self.events.extend(append.events.events().map(|event| (event, now)));
         match append.identity {
             Identity::Anonymous => {}
             Identity::Request(id) if events > 0 => {
