@@ -176,7 +176,7 @@ pub(crate) async fn serve(
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .add_service(ingest::IngestServer::new(shared.clone()))
         .add_service(limited!(QueryServiceServer::new(query::Query::new(shared.clone()))))
-        .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers)))
+        .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers::new(shared.clone()))))
         .add_service(limited!(LogServiceServer::new(log::LogFacts { shared: shared.clone() })))
         .add_service(limited!(AdminServiceServer::new(admin::Admin::new(shared.clone()))))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))

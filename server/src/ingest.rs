@@ -62,12 +62,13 @@ impl Ingest {
         })
     }
 
-    /// Hands a batch to the log. The answer comes when it is durable or refused.
+    /// Hands a batch to the log. The answer comes when it is durable or refused; `held`, its permit and whatever
+    /// else must last as long, is given back then.
     #[must_use]
-    pub(crate) fn append(&self, batch: Append, permit: Permit) -> Settled<Appended> {
+    pub(crate) fn append(&self, batch: Append, held: impl Send + 'static) -> Settled<Appended> {
         let (answer, settled) = oneshot::channel();
         self.log.append(batch, move |result| {
-            drop(permit);
+            drop(held);
             // Nobody listens when the caller has gone; the batch is settled all the same.
             let _ = answer.send(result);
         });

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod config;
+mod consumers;
 mod follow;
 mod grpc;
 mod ingest;

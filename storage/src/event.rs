@@ -44,6 +44,9 @@ impl fmt::Display for Offset {
     }
 }
 
+/// The names of signals that are the system's own begin with this.
+pub const SYSTEM_PREFIX: char = '_';
+
 /// A signal's number in this log: given at its first event, valid as long as the log exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SignalId(pub u32);

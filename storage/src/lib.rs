@@ -42,6 +42,7 @@ mod commit;
 mod done;
 mod error;
 mod index;
+mod ingest_time;
 mod interner;
 mod keys;
 mod lock;
@@ -61,7 +62,9 @@ pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
 pub use batch::Batch;
 pub use block::Block;
 pub use error::Error;
-pub use event::{Clock, Event, EventRef, Offset, Quality, SignalId, SystemClock, Timestamp, Value, ValueRef};
+pub use event::{
+    Clock, Event, EventRef, Offset, Quality, SYSTEM_PREFIX, SignalId, SystemClock, Timestamp, Value, ValueRef,
+};
 pub use log::Log;
 pub use producer::Opened;
 pub use projection::{Latest, SignalInfo};

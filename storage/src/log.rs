@@ -15,7 +15,8 @@ use crate::done::Done;
 use crate::engine::Engine;
 use crate::engine::sled::SledEngine;
 use crate::error::Error;
-use crate::event::{Clock, Offset, SignalId, SystemClock};
+use crate::event::{Clock, Offset, SignalId, SystemClock, Timestamp};
+use crate::ingest_time;
 use crate::interner::Interner;
 use crate::lock::DirectoryLock;
 use crate::lookup;
@@ -210,6 +211,12 @@ impl Log {
         read::seek(&self.inner.shared, to)
     }
 
+    /// Ingest time of the first event at or after `from`; `None` at the head. Where that event is damaged, the
+    /// time at which its block begins. Blocks on the disk.
+    pub fn ingest_time(&self, from: Offset) -> Result<Option<Timestamp>, Error> {
+        ingest_time::ingest_time(&self.inner.shared, from)
+    }
+
     /// The numbers of the known signals whose names match.
     #[must_use]
     pub fn match_signals(&self, matches: impl Fn(&str) -> bool) -> Vec<SignalId> {
@@ -230,6 +237,28 @@ impl Log {
         let wanted: Vec<_> =
             names.into_iter().filter(|(name, _)| matches(name)).take(signals_max).map(|(_, id)| id).collect();
         wanted.into_iter().filter_map(|id| self.projection().by_id(id).cloned()).collect()
+    }
+
+    /// Everything known of the signals whose names begin with `prefix` and come after `after`, by name; at most so
+    /// many of those that are `wanted`, which must be decided quickly.
+    #[must_use]
+    pub fn signals_under(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        signals_max: usize,
+        wanted: impl Fn(&SignalInfo) -> bool,
+    ) -> Vec<SignalInfo> {
+        let ids = self.projection().under(prefix, after);
+        let known =
+            ids.into_iter().filter_map(|id| self.projection().by_id(id).filter(|info| wanted(info)).cloned());
+        known.take(signals_max).collect()
+    }
+
+    /// Offset and ingest time of the newest event that is not the system's own.
+    #[must_use]
+    pub fn newest_telemetry(&self) -> Option<(Offset, Timestamp)> {
+        self.projection().newest_telemetry()
     }
 
     /// Whether a signal of this name has had an event.

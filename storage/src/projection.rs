@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::block::Block;
 use crate::bytes::{Fault, Reader, Writer};
-use crate::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
+use crate::event::{Event, Offset, Quality, SYSTEM_PREFIX, SignalId, Timestamp, Value};
 
 /// The newest event of a signal, by offset.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub struct SignalInfo {
 pub(crate) struct Projection {
     signals: HashMap<SignalId, SignalInfo>,
     by_name: BTreeMap<Arc<str>, SignalId>,
+    /// Offset and ingest time of the newest event that is not the system's own.
+    newest_telemetry: Option<(Offset, Timestamp)>,
 }
 
 impl Projection {
@@ -49,6 +51,7 @@ impl Projection {
         for (signal, fold) in block.signals().iter().zip(self.fold(block)) {
             let Some(last) = fold.last else { continue };
             let event = block.event(last);
+            self.note_newest(&signal.name, event.offset, event.ingest_time);
             let latest = Latest {
                 event: event.to_event(),
                 offset: event.offset,
@@ -65,6 +68,12 @@ impl Projection {
                 self.signals.insert(signal.id, info);
                 self.by_name.insert(signal.name.clone(), signal.id);
             }
+        }
+    }
+
+    fn note_newest(&mut self, name: &str, offset: Offset, ingest_time: Timestamp) {
+        if !name.starts_with(SYSTEM_PREFIX) {
+            self.newest_telemetry = self.newest_telemetry.max(Some((offset, ingest_time)));
         }
     }
 
@@ -107,6 +116,21 @@ impl Projection {
         named.map(|(name, id)| (name.clone(), *id)).collect()
     }
 
+    /// The numbers of the signals whose names begin with `prefix` and are greater than `after`, by name.
+    pub(crate) fn under(&self, prefix: &str, after: Option<&str>) -> Vec<SignalId> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        let named = self.by_name.range::<str, _>((from, Bound::Unbounded));
+        named.take_while(|(name, _)| name.starts_with(prefix)).map(|(_, id)| *id).collect()
+    }
+
+    /// Offset and ingest time of the newest event that is not the system's own.
+    pub(crate) fn newest_telemetry(&self) -> Option<(Offset, Timestamp)> {
+        self.newest_telemetry
+    }
+
     pub(crate) fn by_id(&self, id: SignalId) -> Option<&SignalInfo> {
         self.signals.get(&id)
     }
@@ -138,6 +162,7 @@ impl Projection {
             let event = decode_event(reader)?;
             let name: Arc<str> = Arc::from(event.signal.as_str());
             let latest = Latest { event, offset, ingest_time, signal_id: id, unchanged_since };
+            projection.note_newest(&name, offset, ingest_time);
             projection.by_name.insert(name.clone(), id);
             projection.signals.insert(id, SignalInfo { id, name, events, latest });
         }

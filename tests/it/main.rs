@@ -8,6 +8,7 @@ mod batches;
 mod bench;
 mod clients;
 mod config;
+mod consumers;
 mod damage;
 mod day;
 mod disk;

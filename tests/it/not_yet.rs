@@ -2,7 +2,6 @@
 
 use downlink_proto::v1::admin_service_client::AdminServiceClient;
 use downlink_proto::v1::append_stream_request::{Batch, Message, Open};
-use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::position::At;
 use downlink_proto::v1::{self, AppendRequest, EventColumns, ReadRequest, SubscribeRequest};
 use prost_types::{Duration, Timestamp};
@@ -108,12 +107,6 @@ async fn methods_that_are_not_served_yet_say_so() {
     not_yet(refused(query.get_latest(latest).await));
     let latest = v1::GetLatestRequest { as_of_time: Some(Timestamp::default()), ..Default::default() };
     not_yet(refused(query.get_latest(latest).await));
-
-    let mut consumer = ConsumerServiceClient::new(server.channel().await);
-    not_yet(refused(consumer.commit_checkpoint(v1::CommitCheckpointRequest::default()).await));
-    not_yet(refused(consumer.get_consumer(v1::GetConsumerRequest::default()).await));
-    not_yet(refused(consumer.list_consumers(v1::ListConsumersRequest::default()).await));
-    not_yet(refused(consumer.delete_consumer(v1::DeleteConsumerRequest::default()).await));
 
     let mut admin = AdminServiceClient::new(server.channel().await);
     not_yet(refused(admin.verify_log(v1::VerifyLogRequest::default()).await));

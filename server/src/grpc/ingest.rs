@@ -226,7 +226,7 @@ fn terms(message: &AppendRequest) -> Result<(Identity, Option<Offset>), Refusal>
 }
 
 /// The call's own trace context; empty without one.
-fn trace_context(metadata: &MetadataMap) -> Vec<u8> {
+pub(crate) fn trace_context(metadata: &MetadataMap) -> Vec<u8> {
     metadata
         .get("traceparent")
         .and_then(|header| header.to_str().ok())

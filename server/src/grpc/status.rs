@@ -145,7 +145,9 @@ const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::BatchTooLarge
         | ErrorReason::InvalidRequest => Code::InvalidArgument,
         ErrorReason::ExpectedHeadMismatch | ErrorReason::EtagMismatch => Code::Aborted,
-        ErrorReason::ProducerFenced | ErrorReason::SequenceGap => Code::FailedPrecondition,
+        ErrorReason::ProducerFenced | ErrorReason::SequenceGap | ErrorReason::CheckpointRewind => {
+            Code::FailedPrecondition
+        }
         ErrorReason::OffsetTruncated | ErrorReason::OffsetBeyondHead => Code::OutOfRange,
         ErrorReason::SignalUnknown | ErrorReason::ConsumerUnknown => Code::NotFound,
         ErrorReason::DiskFull | ErrorReason::Quota | ErrorReason::SlowConsumer => Code::ResourceExhausted,
@@ -177,6 +179,7 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | ErrorReason::OffsetBeyondHead
         | ErrorReason::SignalUnknown
         | ErrorReason::ConsumerUnknown
+        | ErrorReason::CheckpointRewind
         | ErrorReason::SlowConsumer
         | ErrorReason::ReadOnly
         | ErrorReason::BlockCorrupt

@@ -7,6 +7,7 @@ mod damage;
 mod derived;
 mod disk;
 mod faults;
+mod lags;
 mod model;
 mod power;
 mod readers;
