@@ -20,6 +20,7 @@ mod latest;
 mod not_yet;
 mod producer;
 mod producers;
+mod python;
 mod random;
 mod read;
 mod readme;
