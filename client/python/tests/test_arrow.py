@@ -9,7 +9,7 @@ import pytest
 
 from downlink import Client, Event, Position, arrow
 from downlink import event as events
-from downlink.columns import pack
+from downlink.columns import pack, trace_contexts
 from downlink.v1 import types_pb2 as wire
 from test_events import YEAR_1_NS, bits, difficult_events
 
@@ -108,14 +108,15 @@ def test_columns_may_leave_out_what_is_the_same_everywhere() -> None:
         event_time_second_deltas=[5, 1, -2],
         event_time_nanos=[0, 1, 2],
         ingest_time_second_deltas=[9, 0, 0],
-        ingest_time_nanos=[3, 3, 3],
         double_values=[0.5, 1.5, 2.5],
     )
-    batch = arrow.batch(columns, "ns")
+    batch = arrow.batch(columns, trace_contexts(columns), "ns")
     assert batch["offset"].to_pylist() == [7, 8, 9]
     assert batch["signal"].to_pylist() == ["a", "b", "a"]
     assert batch["signal_id"].to_pylist() == [1, 2, 1]
     assert batch["event_time"].cast(pa.int64()).to_pylist() == [5 * SECOND_NS, 6 * SECOND_NS + 1, 4 * SECOND_NS + 2]
+    assert batch["ingest_time"].cast(pa.int64()).to_pylist() == [9 * SECOND_NS] * 3
+    assert batch["trace_context"].to_pylist() == [None] * 3
     assert batch["double_value"].to_pylist() == [0.5, 1.5, 2.5]
     assert batch["source"].to_pylist() == [""] * 3
     assert batch["quality"].to_pylist() == ["GOOD"] * 3
@@ -128,7 +129,7 @@ def test_rows_packed_as_columns_keep_their_offsets_and_values(log: list[Event]) 
         message = events.to_wire(event)
         message.offset, message.signal_id = event.offset, event.signal_id
         messages.append(message)
-    batch = arrow.batch(pack(messages), "ns")
+    batch = arrow.batch(pack(messages), [event.trace_context for event in messages], "ns")
     assert batch["offset"].to_pylist() == [event.offset for event in log[::3]]
     assert [row["signal"] for row in batch.to_pylist()] == [event.signal for event in log[::3]]
 

@@ -98,6 +98,14 @@ def test_a_gap_is_an_error_behind_which_it_can_go_on(client: Client, gap: Gap) -
         client.read().to_arrow()
 
 
+def test_a_replay_that_has_failed_does_not_look_as_if_it_had_ended(client: Client) -> None:
+    replay = client.read(start=7)
+    with pytest.raises(DownlinkError):
+        next(replay)
+    with pytest.raises(ValueError, match="has failed"):
+        next(replay)
+
+
 def test_a_gap_is_given_to_whoever_asks_for_it(client: Client, gap: Gap) -> None:
     gaps: list[Gap] = []
     assert [event.offset for event in client.read(on_gap=gaps.append)] == [1, 2, 3, 4, 9, 10, 11, 12]

@@ -82,18 +82,17 @@ def test_definitions_are_kept_and_listed(client: Client) -> None:
         display_name="Tank",
         description="Level of the tank",
         unit="%",
-        value_type=ValueType.DOUBLE,
+        value_type=ValueType.INT,
         states={-1: "unknown", 0: "empty"},
         expected_period=timedelta(seconds=1.5),
         limits=(Limit(Severity.WARNING, high=80.0), Limit(Severity.CRITICAL, low=0.0, high=95.0)),
     )
-    offsets = client.define_signals([definition, Signal("pump")])
-    assert list(offsets) == [1, 2]
-    client.append(minutes("tank/level", 1))
+    assert client.define_signals([definition, Signal("pump")]) == (1, 2)
+    client.append([Event("tank/level", 50)])
     [signal] = client.signals("tank/level")
     assert signal.latest is not None
     known = (signal.name, signal.display_name, signal.description, signal.unit, signal.value_type)
-    assert known == ("tank/level", "Tank", "Level of the tank", "%", ValueType.DOUBLE)
+    assert known == ("tank/level", "Tank", "Level of the tank", "%", ValueType.INT)
     assert (signal.states, signal.expected_period, signal.limits) == (
         definition.states,
         definition.expected_period,

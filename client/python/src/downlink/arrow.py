@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import grpc
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from downlink import gap as gaps
-from downlink.columns import KINDS, pack
+from downlink.columns import KINDS, pack, trace_contexts
 from downlink.connection import Connection
 from downlink.errors import DownlinkError, GapError
 from downlink.event import Quality
@@ -20,6 +20,8 @@ from downlink.v1 import query_service_pb2 as query
 from downlink.v1 import types_pb2 as wire
 
 TimeUnit: TypeAlias = Literal["ns", "us"]
+# Columns, and the trace context of each event.
+Piece: TypeAlias = tuple[wire.EventColumns, Sequence[bytes]]
 
 # The whole seconds that fit into 64 bits of nanoseconds: 1677-09-21 to 2262-04-11.
 _SECOND_MIN, _SECOND_MAX = -(2**63) // 10**9 + 1, 2**63 // 10**9 - 1
@@ -58,13 +60,13 @@ def read(
     connection: Connection, request: query.ReadRequest, on_gap: Callable[[Gap], None] | None, time_unit: TimeUnit
 ) -> pa.Table:
     """Replays into a table."""
-    batches = [batch(columns, time_unit) for columns in _pieces(connection, request, on_gap)]
+    batches = [batch(*piece, time_unit) for piece in _pieces(connection, request, on_gap)]
     return pa.Table.from_batches(batches, schema(time_unit)).unify_dictionaries().combine_chunks()
 
 
 def _pieces(
     connection: Connection, request: query.ReadRequest, on_gap: Callable[[Gap], None] | None
-) -> Iterator[wire.EventColumns]:
+) -> Iterator[Piece]:
     """Asks for columns, and for rows where the server does not serve columns yet."""
     in_columns = query.ReadRequest()
     in_columns.CopyFrom(request)
@@ -79,13 +81,13 @@ def _pieces(
     yield from _columns(frames(connection, request), on_gap)
 
 
-def _columns(replay: Iterable[query.ReadResponse], on_gap: Callable[[Gap], None] | None) -> Iterator[wire.EventColumns]:
+def _columns(replay: Iterable[query.ReadResponse], on_gap: Callable[[Gap], None] | None) -> Iterator[Piece]:
     for frame in replay:
         match frame.WhichOneof("frame"):
             case "events" if frame.events.HasField("columns"):
-                yield frame.events.columns
+                yield frame.events.columns, trace_contexts(frame.events.columns)
             case "events":
-                yield pack(frame.events.events)
+                yield pack(frame.events.events), [event.trace_context for event in frame.events.events]
             case "gap":
                 gap = gaps.from_wire(frame.gap)
                 if on_gap is None:
@@ -93,7 +95,7 @@ def _columns(replay: Iterable[query.ReadResponse], on_gap: Callable[[Gap], None]
                 on_gap(gap)
 
 
-def batch(columns: wire.EventColumns, time_unit: TimeUnit) -> pa.RecordBatch:
+def batch(columns: wire.EventColumns, traces: Sequence[bytes], time_unit: TimeUnit) -> pa.RecordBatch:
     """Columns as they travel, as columns of Arrow."""
     count = len(columns.signal_indexes)
     skips = _integers(columns.offset_skips, np.uint64, count)
@@ -107,10 +109,8 @@ def batch(columns: wire.EventColumns, time_unit: TimeUnit) -> pa.RecordBatch:
         for kind, of in _VALUES.items()
     }
     attributes: list[Any] = [None] * count
-    traces: list[bytes | None] = [None] * count
     for extras in columns.extras:
         attributes[extras.index] = list(extras.attributes.items()) or None
-        traces[extras.index] = extras.trace_context or None
     arrays = {
         "offset": pa.array(offsets),
         "signal": _names(signals, columns.signals),
@@ -123,7 +123,7 @@ def batch(columns: wire.EventColumns, time_unit: TimeUnit) -> pa.RecordBatch:
         "source": _names(sources, columns.sources or [""]),
         "signal_id": pa.array(_integers(columns.signal_ids, np.uint32, len(columns.signals))[signals]),
         "attributes": pa.array(attributes, _ATTRIBUTES),
-        "trace_context": pa.array(traces, pa.binary()),
+        "trace_context": pa.array([trace or None for trace in traces], pa.binary()),
     }
     fields = schema(time_unit)
     return pa.record_batch([arrays[name] for name in fields.names], schema=fields)
@@ -146,7 +146,7 @@ def _spread(packed: Any, of: pa.DataType, here: np.ndarray[Any, Any]) -> pa.Arra
 
 def _times(deltas: Any, nanos: Any, time_unit: TimeUnit, offsets: np.ndarray[Any, Any]) -> pa.Array:  # noqa: ANN401
     seconds = np.cumsum(np.fromiter(deltas, np.int64, len(deltas)))
-    fractions = np.fromiter(nanos, np.int64, len(nanos))
+    fractions = _integers(nanos, np.int64, len(seconds))
     if time_unit == "us":
         ticks = seconds * 10**6 + fractions // 1000
     else:

@@ -174,11 +174,11 @@ class Client:
         pages = self.connection.pages(self.connection.query.ListSignals, query.ListSignalsRequest(filter=pattern))
         return [descriptions.from_wire(signal) for page in pages for signal in page.signals]
 
-    def define_signals(self, signals: Iterable[Signal]) -> range:
-        """Describes signals. The definitions are kept as events, at these offsets."""
+    def define_signals(self, signals: Iterable[Signal]) -> tuple[int, int]:
+        """Describes signals. Definitions are kept as events; gives the lowest and the highest of their offsets."""
         request = ingest.DefineSignalsRequest(signals=[descriptions.to_wire(signal) for signal in signals])
-        answer: ingest.DefineSignalsResponse = self.connection.call_once(self.connection.ingest.DefineSignals, request)
-        return range(answer.first_offset, answer.last_offset + 1)
+        answer: ingest.DefineSignalsResponse = self.connection.call(self.connection.ingest.DefineSignals, request)
+        return answer.first_offset, answer.last_offset
 
     def aggregate(
         self,

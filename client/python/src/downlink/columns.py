@@ -8,7 +8,7 @@ KINDS = {name: wire.Value.DESCRIPTOR.fields_by_name[name].number for name in wir
 
 
 def pack(events: Sequence[wire.Event]) -> wire.EventColumns:
-    """The same events, which are in the order of their offsets, as columns."""
+    """The same events, which are in the order of their offsets, as columns; but for their trace contexts."""
     columns = wire.EventColumns(first_offset=events[0].offset if events else 0)
     signals: dict[str, int] = {}
     sources: dict[str, int] = {}
@@ -33,8 +33,15 @@ def pack(events: Sequence[wire.Event]) -> wire.EventColumns:
             raise ValueError(f"the event at offset {event.offset} has a value of an unknown kind")
         columns.kinds.append(KINDS[kind])
         getattr(columns, f"{kind}s").append(getattr(event.value, kind))
-        if event.attributes or event.trace_context:
-            columns.extras.add(index=index, attributes=event.attributes, trace_context=event.trace_context)
+        if event.attributes:
+            columns.extras.add(index=index, attributes=event.attributes)
     columns.signals.extend(signals)
     columns.sources.extend(sources)
     return columns
+
+
+def trace_contexts(columns: wire.EventColumns) -> list[bytes]:
+    """The trace context of each event; empty for those without. Not every version of the API has them in columns."""
+    contexts: Sequence[bytes] = getattr(columns, "trace_contexts", None) or [b""]
+    indexes: Sequence[int] = getattr(columns, "trace_context_indexes", None) or [0] * len(columns.signal_indexes)
+    return [contexts[index] for index in indexes]

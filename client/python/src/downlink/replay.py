@@ -33,7 +33,7 @@ class End:
 
 
 class Replay(Delivery):
-    """A part of the log: iterate over its events, or take it whole as a table. It is read when that is begun, once."""
+    """A part of the log: iterate over its events, or take it whole as a table. It is read when that begins."""
 
     def __init__(
         self, connection: Connection, request: query.ReadRequest, on_gap: Callable[[Gap], None] | None
@@ -52,6 +52,8 @@ class Replay(Delivery):
         Times are exact in nanoseconds, which reach from 1677 to 2262; for a time outside of that there is an
         `OverflowError`, and `time_unit="us"`, which reaches over all years from 1 to 9999. Needs `downlink[arrow]`.
         """
+        if self._request.backwards:
+            raise ValueError("a table goes forwards: sort it, or iterate")
         from downlink import arrow  # noqa: PLC0415 Its packages are optional.
 
         return arrow.read(self._connection, self._request, self._on_gap, time_unit)
@@ -73,7 +75,9 @@ class Replay(Delivery):
         while not self._pending and self.end is None:
             if self._frames is None:
                 self._frames = frames(self._connection, self._request)
-            frame = next(self._frames)
+            frame = next(self._frames, None)
+            if frame is None:
+                raise ValueError("this replay has failed before its end")
             match frame.WhichOneof("frame"):
                 case "events":
                     self._pending.extend(frame.events.events)

@@ -56,8 +56,9 @@ class Subscription(Delivery):
     def close(self) -> None:
         """Ends the iteration, also from another thread."""
         self._closed = True
-        if self._call is not None:
-            self._call.cancel()
+        call = self._call
+        if call is not None:
+            call.cancel()
 
     def __enter__(self) -> Self:
         return self
