@@ -97,6 +97,13 @@ def test_a_server_that_stays_away_is_told_of_with_the_last_error(server: Server)
             assert caught.value.is_retryable
 
 
+def test_an_appender_of_a_server_that_is_not_there_is_not_made(server: Server) -> None:
+    server.kill()
+    with Client(server.url, retry_for_seconds=0.1) as client, pytest.raises(DownlinkError) as caught:
+        Appender(client)
+    assert caught.value.is_retryable
+
+
 def test_an_appender_loses_and_doubles_nothing_when_the_server_is_killed(server: Server, client: Client) -> None:
     count = 60_000
     with (

@@ -94,7 +94,7 @@ class Appender:
             allow_partial=on_reject is not None,
         )
         self._batch_delay_seconds = batch_delay_seconds
-        self._window_batches = window_batches
+        self._window_batches = max(1, window_batches)
         self._retry_for_seconds = retry_for_seconds
         self._on_reject = on_reject
         # Guards all that follows; told of every change.
