@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 /// Appends to a Downlink telemetry log, reads it, and follows it.
 ///
 /// Ends with 0 when all went well, 1 when something failed (one line on standard error says what), 2 when it was
-/// called wrongly.
+/// called wrongly, 3 when `read` or `export` is complete but for events that are damaged on the server's disk.
 #[derive(Debug, Parser)]
 #[command(name = "downlink", version, max_term_width = 110)]
 #[command(after_help = "Examples:
@@ -69,6 +69,8 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
 }
+
+pub(crate) use read::Incomplete;
 
 /// What every subcommand gets: where the log is and for whom to print.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Everything was read that is not damaged.
+const INCOMPLETE: u8 = 3;
+
 fn main() -> ExitCode {
     let arguments = command::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -30,7 +33,7 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         Some(_) | None => "",
     };
     eprintln!("downlink: {}{advice}", format!("{error:#}").replace('\n', "; "));
-    ExitCode::FAILURE
+    if error.is::<command::Incomplete>() { ExitCode::from(INCOMPLETE) } else { ExitCode::FAILURE }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -75,12 +75,12 @@ impl Server {
     /// If the log cannot be opened.
     pub async fn open(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
         let dir = config.data_dir.clone();
-        std::fs::create_dir_all(&dir).with_context(|| {
-            format!("cannot use the data directory {} (choose one with --data-dir)", dir.display())
-        })?;
         let options = config.log_options();
-        let opening = tokio::task::spawn_blocking(move || Log::open_dir(&dir, options));
-        let log = opening.await.context("opening the log has panicked")??;
+        let opened = dir.clone();
+        let opening = tokio::task::spawn_blocking(move || Log::open_dir(&opened, options));
+        let log = opening.await.context("opening the log has panicked")?.with_context(|| {
+            format!("cannot open the log in {} (choose another place with --data-dir)", dir.display())
+        })?;
         Self::with_log(config, log, Arc::new(SystemClock), listener)
     }
 

@@ -39,6 +39,7 @@ mod api;
 mod bytes;
 mod codec;
 mod commit;
+mod directory;
 mod done;
 mod error;
 mod index;

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
+use crate::directory;
 use crate::error::Error;
 
 /// Held as long as the log is open.
@@ -16,7 +17,7 @@ impl DirectoryLock {
     /// Takes the lock of `dir`, creating the directory if need be.
     pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
         let io = |error: std::io::Error| Error::Engine(format!("{}: {error}", dir.display()));
-        std::fs::create_dir_all(dir).map_err(io)?;
+        directory::create(dir).map_err(io)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -30,6 +30,11 @@ impl InProcess {
         Self { url, stop, running }
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A connection for any of the generated clients.
     pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(self.url.clone()).expect("a URL").connect().await.expect("a connection")

@@ -11,7 +11,7 @@ use downlink_client::v1::{Event, read_response::Frame};
 use serde_json::{Map, Value as Json};
 
 use super::output::warn_of_gap;
-use super::read::RangeArguments;
+use super::read::{Missing, RangeArguments};
 use super::value::{self, ValueKind};
 use super::{Context, event_json};
 
@@ -19,6 +19,9 @@ use super::{Context, event_json};
 ///
 /// In CSV a double is the shortest decimal that has the same bits when read back, or NaN, Infinity, -Infinity or
 /// NaN(0x…); the column `kind` tells it from an integer. Bytes are base64, attributes a JSON object, times RFC 3339 in UTC.
+///
+/// Events that are damaged on the server's disk are left out, said so on standard error, and the exit code is 3; with
+/// `--on-damage fail` the export ends there, with exit code 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink export --format csv --columns event_time,signal,value --out day.csv
@@ -108,6 +111,7 @@ impl Export {
         let mut replay = context.connect().await?.read(self.range.request()).await?;
         let (out, part) = self.open()?;
         let mut table = Table::new(self.format, self.columns.clone(), out)?;
+        let mut missing = Missing::default();
         while let Some(frame) = replay.next().await? {
             match frame {
                 Frame::Events(batch) => {
@@ -115,15 +119,18 @@ impl Export {
                         table.write(event)?;
                     }
                 }
-                Frame::Gap(gap) => warn_of_gap(&gap),
+                Frame::Gap(gap) => {
+                    missing.note(&gap);
+                    warn_of_gap(&gap);
+                }
                 Frame::End(_) => break,
             }
         }
         table.finish()?;
-        match (part, &self.out) {
-            (Some(part), Some(path)) => std::fs::rename(&part, path).with_context(|| cannot_write(path)),
-            (_, _) => Ok(()),
+        if let (Some(part), Some(path)) = (part, &self.out) {
+            std::fs::rename(&part, path).with_context(|| cannot_write(path))?;
         }
+        Ok(missing.none()?)
     }
 
     /// Where to write, and the file that is to be renamed when it is whole.

@@ -1,7 +1,7 @@
 //! `downlink read`: replays a part of the log.
 
 use clap::{Args, ValueEnum};
-use downlink_client::v1::{OnDamage, ReadRequest, read_response::Frame};
+use downlink_client::v1::{Gap, OnDamage, ReadRequest, read_response::Frame};
 
 use super::Context;
 use super::output::Printer;
@@ -33,7 +33,7 @@ pub(super) struct RangeArguments {
     to: Place,
     #[command(flatten)]
     filter: FilterArguments,
-    /// What to do about events that are damaged on disk.
+    /// What to do about events that are damaged on the server's disk.
     #[arg(long, value_enum, default_value_t = DamageWord::Skip)]
     on_damage: DamageWord,
 }
@@ -41,10 +41,36 @@ pub(super) struct RangeArguments {
 /// What to do about damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DamageWord {
-    /// End with an error.
+    /// End there, with exit code 1.
     Fail,
-    /// Say so, and go on behind it.
+    /// Say so on standard error, go on behind them, and end with exit code 3.
     Skip,
+}
+
+/// Events that are missing in what was read.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    events: u64,
+}
+
+/// All was read that there is, but events are missing.
+#[derive(Debug, thiserror::Error)]
+#[error("{events} events are missing, see above; with --on-damage fail nothing behind them is read")]
+pub(crate) struct Incomplete {
+    events: u64,
+}
+
+impl Missing {
+    /// Takes note of a gap.
+    pub(super) fn note(&mut self, gap: &Gap) {
+        self.events += (gap.last_offset + 1).saturating_sub(gap.first_offset);
+    }
+
+    /// An error if there was any.
+    pub(super) fn none(self) -> Result<(), Incomplete> {
+        let events = self.events;
+        if events == 0 { Ok(()) } else { Err(Incomplete { events }) }
+    }
 }
 
 impl RangeArguments {
@@ -73,6 +99,7 @@ impl Read {
         let client = context.connect().await?;
         let mut replay = client.read(request).await?;
         let (mut printer, mut is_empty) = (Printer::new(context.format), true);
+        let mut missing = Missing::default();
         while let Some(frame) = replay.next().await? {
             match frame {
                 Frame::Events(batch) => {
@@ -81,7 +108,10 @@ impl Read {
                         printer.event(event)?;
                     }
                 }
-                Frame::Gap(gap) => printer.gap(&gap)?,
+                Frame::Gap(gap) => {
+                    missing.note(&gap);
+                    printer.gap(&gap)?;
+                }
                 Frame::End(_) => break,
             }
         }
@@ -89,6 +119,6 @@ impl Read {
         if is_empty {
             warn_of_unmatched(&client, self.range.signals()).await?;
         }
-        Ok(())
+        Ok(missing.none()?)
     }
 }

@@ -9,12 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use self::files::{
-    allocated_bytes, name_of, remove_dir_if_present, remove_half_snapshots, sync_blobs, sync_dir, sync_tree,
+    allocated_bytes, name_of, remove_dir_if_present, remove_half_snapshots, sync_blobs, sync_tree,
 };
 use self::guard::{guarded, quiet_panics_of_sled};
 use self::residence::{CACHE_BYTES, Residence};
 use self::witness::Witness;
 use super::{Engine, Error, Pair, Profile, Store};
+use crate::directory;
 
 mod files;
 mod guard;
@@ -64,14 +65,14 @@ impl SledEngine {
     /// created or half removed are swept away. Only one process may use `dir` at a time.
     pub fn new(dir: PathBuf) -> Result<Self, Error> {
         quiet_panics_of_sled();
-        fs::create_dir_all(&dir)?;
+        directory::create(&dir)?;
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
             if name_of(&path).is_some_and(is_passing) {
                 fs::remove_dir_all(&path)?;
             }
         }
-        sync_dir(&dir)?;
+        directory::sync(&dir)?;
         Ok(Self { dir })
     }
 
@@ -96,7 +97,7 @@ impl SledEngine {
         })?;
         sync_tree(&passing)?;
         fs::rename(&passing, path)?;
-        sync_dir(&self.dir)
+        Ok(directory::sync(&self.dir)?)
     }
 }
 
@@ -127,7 +128,7 @@ impl Engine for SledEngine {
         let db = open_db(&path, stored_segment_bytes(&path)?)?;
         let file = File::open(path.join("db"))?;
         // Opening leaves a new snapshot behind: make its name durable along with the rest.
-        sync_dir(&path)?;
+        directory::sync(&path)?;
         let witness = Witness::open(&path)?;
         let last_synced = witness.last_synced()?.unwrap_or_default();
         let disk_bytes = allocated_bytes(&path)?;
@@ -152,7 +153,7 @@ impl Engine for SledEngine {
             return Err(Error::Io(format!("a store is already there: {}", to.display())));
         }
         fs::rename(from, to)?;
-        sync_dir(&self.dir)
+        Ok(directory::sync(&self.dir)?)
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
@@ -163,7 +164,7 @@ impl Engine for SledEngine {
         let passing = self.dir.join(format!("{name}{REMOVED}"));
         remove_dir_if_present(&passing)?;
         fs::rename(&path, &passing)?;
-        sync_dir(&self.dir)?;
+        directory::sync(&self.dir)?;
         remove_dir_if_present(&passing)
     }
 

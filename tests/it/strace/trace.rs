@@ -1,10 +1,7 @@
 //! Reads what `strace -f -y -xx` writes: calls of several threads, with all strings in hexadecimal.
 
 use std::collections::HashMap;
-
-/// The type of an HTTP/2 frame that carries a message.
-const DATA: u8 = 0;
-const FRAME_HEADER_BYTES: usize = 9;
+use std::path::Path;
 
 /// One system call that succeeded.
 #[derive(Debug)]
@@ -12,8 +9,12 @@ pub(super) struct Call {
     name: String,
     /// The path, or the name of the socket, behind its first argument.
     pub(super) file: String,
-    /// What was read or written.
+    /// What was read or written; the beginning of it, where it is long.
     pub(super) bytes: Vec<u8>,
+    /// How much was.
+    moved: usize,
+    /// Of a call that creates, the name that is new; of one that renames, the old one and the new one.
+    names: Vec<String>,
     /// The lines in which it began and in which it had ended.
     pub(super) began: usize,
     pub(super) ended: usize,
@@ -34,6 +35,23 @@ impl Call {
 
     pub(super) fn is_sync(&self) -> bool {
         self.is_one_of(&["fdatasync", "fsync"])
+    }
+
+    /// The file or directory that this call may have brought into being.
+    pub(super) fn created(&self) -> Option<&Path> {
+        let [name] = &self.names[..] else { return None };
+        Some(Path::new(name))
+    }
+
+    /// The old name and the new one.
+    pub(super) fn renamed(&self) -> Option<(&Path, &Path)> {
+        let [from, to] = &self.names[..] else { return None };
+        Some((Path::new(from), Path::new(to)))
+    }
+
+    /// Whether the trace has all that was read or written.
+    pub(super) fn is_whole(&self) -> bool {
+        self.bytes.len() == self.moved
     }
 
     fn is_socket(&self) -> bool {
@@ -70,13 +88,22 @@ pub(super) fn parse(trace: &str) -> Vec<Call> {
 fn call(text: &str, began: usize, ended: usize) -> Option<Call> {
     let (name, arguments) = text.split_once('(')?;
     let (arguments, result) = arguments.rsplit_once(" = ")?;
-    result.split(' ').next()?.parse::<u64>().ok()?;
-    let (_, file) = arguments.split_once('<')?;
-    let (file, content) = file.split_once('>')?;
+    let result: usize = result.split([' ', '<']).next()?.parse().ok()?;
     // Every other piece between quotation marks is one; there are none inside, all is hexadecimal.
-    let bytes = content.split('"').skip(1).step_by(2).flat_map(unescape).collect();
-    let file = String::from_utf8(unescape(file)).ok()?;
-    Some(Call { name: name.to_owned(), file, bytes, began, ended })
+    let strings = || arguments.split('"').skip(1).step_by(2).map(unescape);
+    let opens = name.starts_with("open");
+    if opens && !arguments.contains("O_CREAT") {
+        return None;
+    }
+    let (mut file, mut bytes, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    if opens || name.starts_with("mkdir") || name.starts_with("rename") {
+        names = strings().map(|name| String::from_utf8(name).expect("a path")).collect();
+    } else {
+        file = unescape(arguments.split_once('<')?.1.split_once('>')?.0);
+        bytes = strings().flatten().collect();
+    }
+    let file = String::from_utf8(file).ok()?;
+    Some(Call { name: name.to_owned(), file, bytes, moved: result, names, began, ended })
 }
 
 /// Bytes out of `\x0a\xff`.
@@ -86,19 +113,6 @@ fn unescape(text: &str) -> Vec<u8> {
     }
     let byte = |hex| u8::from_str_radix(hex, 16).expect("two digits");
     text.split("\\x").skip(1).map(byte).collect()
-}
-
-/// Whether HTTP/2 frames hold a message. A server sends whole frames at a time.
-pub(super) fn has_data_frame(mut bytes: &[u8]) -> bool {
-    while let Some((header, rest)) = bytes.split_at_checked(FRAME_HEADER_BYTES) {
-        let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);
-        if header[3] == DATA && length > 0 {
-            return true;
-        }
-        bytes = rest.get(length..).expect("a send ends with a frame");
-    }
-    assert_eq!(bytes.len(), 0, "a send ends with a frame");
-    false
 }
 
 #[test]
@@ -112,8 +126,11 @@ fn a_call_in_two_pieces_is_one_that_lasts() {
 }
 
 #[test]
-fn only_a_frame_with_a_message_is_an_answer() {
-    let (settings, data) = ([0, 0, 0, 4, 1, 0, 0, 0, 0], [0, 0, 2, 0, 0, 0, 0, 0, 1, 8, 1]);
-    assert!(!has_data_frame(&settings));
-    assert!(has_data_frame(&[&settings[..], &data[..]].concat()));
+fn names_that_are_made_or_changed_are_told_from_files_that_are_opened() {
+    let trace = "7 openat(AT_FDCWD</>, \"\\x2f\\x61\", O_RDWR|O_CREAT, 0666) = 4</a>\n\
+        7 rename(\"\\x2f\\x61\", \"\\x2f\\x62\") = 0\n7 openat(AT_FDCWD</>, \"\\x2f\\x62\", O_RDWR) = 4</b>\n";
+    let calls = parse(trace);
+    assert_eq!(calls[0].created(), Some(Path::new("/a")));
+    assert_eq!(calls[1].renamed(), Some((Path::new("/a"), Path::new("/b"))));
+    assert!(calls[1].created().is_none() && calls.len() == 2);
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::directory;
 use crate::engine::Error;
 
 /// Suffix of a snapshot that a crash left half written; sled may refuse to open with one about.
@@ -31,10 +32,6 @@ pub(super) fn remove_dir_if_present(path: &Path) -> Result<(), Error> {
     }
 }
 
-pub(super) fn sync_dir(path: &Path) -> Result<(), Error> {
-    Ok(File::open(path)?.sync_all()?)
-}
-
 /// Makes everything in `path`, and the names of it, durable.
 pub(super) fn sync_tree(path: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(path)? {
@@ -45,7 +42,7 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), Error> {
             File::open(entry.path())?.sync_all()?;
         }
     }
-    sync_dir(path)
+    Ok(directory::sync(path)?)
 }
 
 pub(super) fn allocated_bytes(path: &Path) -> Result<u64, Error> {
@@ -78,7 +75,7 @@ pub(super) fn sync_blobs(dir: &Path, synced: i64) -> Result<i64, Error> {
         }
     }
     if last > synced {
-        sync_dir(dir)?;
+        directory::sync(dir)?;
     }
     Ok(last)
 }
