@@ -17,6 +17,7 @@ pub(crate) const FOOTER: &[u8] = &[0x02];
 const BLOCK: u8 = 0x01;
 const SNAPSHOT_MANIFEST: u8 = 0x00;
 const SNAPSHOT_PART: u8 = 0x01;
+const FACTS: u8 = 0x02;
 
 /// In a segment: the block whose first event is `offset`. Orders as offsets do.
 pub(crate) fn block(offset: Offset) -> [u8; 9] {
@@ -42,6 +43,20 @@ pub(crate) fn snapshot_part(slot: u8, part: u32) -> [u8; 6] {
     let mut key = [SNAPSHOT_PART, slot, 0, 0, 0, 0];
     key[2..].copy_from_slice(&part.to_be_bytes());
     key
+}
+
+/// In the derived store: what is remembered of the sealed segment that begins at `first`. Orders as offsets do.
+pub(crate) fn facts(first: Offset) -> [u8; 9] {
+    let mut key = [FACTS; 9];
+    key[1..].copy_from_slice(&first.get().to_be_bytes());
+    key
+}
+
+/// The offset in such a key; `None` for any other key.
+pub(crate) fn facts_offset(key: &[u8]) -> Option<Offset> {
+    let (kind, number) = key.split_first()?;
+    (*kind == FACTS).then_some(())?;
+    Offset::new(u64::from_be_bytes(number.try_into().ok()?))
 }
 
 /// What a segment is at present; part of its store's name.

@@ -42,6 +42,7 @@ mod commit;
 mod directory;
 mod done;
 mod error;
+mod facts;
 mod index;
 mod ingest_time;
 mod interner;

@@ -43,8 +43,9 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
         return if from < oldest {
             Err(Error::Truncated { offset: from, oldest })
         } else {
-            // Every segment is missing.
-            Ok(Chunk::Gap { first: from, end: head })
+            // The oldest segments are missing, or all.
+            let end = shared.segments.next_after(from).unwrap_or(head).min(head);
+            Ok(Chunk::Gap { first: from, end })
         };
     };
     let end = end.unwrap_or(head).min(head);

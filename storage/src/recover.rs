@@ -8,6 +8,7 @@ use crate::api::Options;
 use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::{Clock, Offset};
+use crate::facts::FactBook;
 use crate::keys::{self, Form};
 use crate::segment::{Found, Header, Segment};
 use crate::segments::{Entry, Segments};
@@ -55,7 +56,9 @@ pub(crate) fn recover(
     if let Some(end) = newest.as_ref().and_then(|newest| newest.index().end()) {
         head = head.max(end);
     }
-    let segments = Segments::new(engine, log_id, row, newest.map(Arc::new), options.open_segments_max);
+    let facts = FactBook::load(log_id, snapshots.store());
+    let newest = newest.map(Arc::new);
+    let segments = Segments::new(engine, log_id, row, newest, options.open_segments_max, facts);
     let replayed_events = replay(&segments, &mut derived, head, options)?;
     let read_only = lost.map(|lost| lost.reason);
     Ok(Recovered { log_id, segments, head, derived, snapshots, read_only, replayed_events })
@@ -175,7 +178,11 @@ fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Op
     let mut next = derived.valid_for.max(segments.oldest());
     let mut replayed = 0;
     while next < head {
-        let Some((entry, end)) = segments.locate(next) else { break };
+        let Some((entry, end)) = segments.locate(next) else {
+            let Some(first) = segments.next_after(next) else { break };
+            next = first;
+            continue;
+        };
         let end = end.unwrap_or(head).min(head);
         let segment = match segments.open(entry) {
             Ok(segment) => segment,

@@ -158,15 +158,18 @@ impl SealerThread {
         let written = Segment::create(engine, raw.header, Form::Sealing)
             .map_err(Failure::from)
             .and_then(|sealing| self.rewrite(&raw, end, sealing))
-            .and_then(|written| Ok(verify(engine, entry.first, &written)?));
+            .and_then(|written| {
+                verify(engine, entry.first, &written)?;
+                Ok(written)
+            });
         if written.is_err() {
             // Half a copy is worth nothing, but takes room.
             engine.remove(&sealing).map_err(Error::from)?;
         }
-        written?;
+        let index = written?;
         drop(raw);
         engine.rename(&sealing, &keys::segment(entry.first, Form::Sealed)).map_err(Error::from)?;
-        if let Some(raw) = shared.segments.sealed(entry.first)
+        if let Some(raw) = shared.segments.sealed(entry.first, &index)
             && !self.last_holder(raw)
         {
             return Ok(());

@@ -1,6 +1,5 @@
 //! The row of segments that makes up the log: the newest, open for writing, and older ones, opened when asked for.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use uuid::Uuid;
@@ -8,6 +7,8 @@ use uuid::Uuid;
 use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
+use crate::facts::{FactBook, Facts};
+use crate::index::SegmentIndex;
 use crate::keys::{self, Form};
 use crate::segment::Segment;
 
@@ -21,6 +22,7 @@ pub(crate) struct Segments {
     /// Held while a segment is opened or replaced: those who need none but open ones are not kept waiting, the
     /// writer among them. Taken before `opened`.
     opening: Mutex<()>,
+    facts: FactBook,
 }
 
 /// One place in the row.
@@ -37,8 +39,6 @@ struct Opened {
     /// Too many to keep, but still in a reader's hands: a store cannot be opened twice. Never let go of by a
     /// reader, who would be closing the store while another opens it.
     lent: Vec<Arc<Segment>>,
-    /// Of sealed segments.
-    payload_bytes: HashMap<Offset, u64>,
 }
 
 impl Entry {
@@ -55,9 +55,9 @@ impl Segments {
         row: Vec<Entry>,
         newest: Option<Arc<Segment>>,
         segments_max: usize,
+        facts: FactBook,
     ) -> Self {
-        let opened =
-            Opened { segments_max, kept: Vec::new(), lent: Vec::new(), payload_bytes: HashMap::new() };
+        let opened = Opened { segments_max, kept: Vec::new(), lent: Vec::new() };
         Self {
             engine,
             log_id,
@@ -65,6 +65,7 @@ impl Segments {
             newest: RwLock::new(newest),
             opened: Mutex::new(opened),
             opening: Mutex::default(),
+            facts,
         }
     }
 
@@ -72,13 +73,16 @@ impl Segments {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first offset of the oldest segment.
+    /// The oldest offset kept. Nothing removes segments yet, so one that is missing is damage. Whatever will remove
+    /// them has to record, durably and before it does, where the log begins from then on.
     pub(crate) fn oldest(&self) -> Offset {
-        self.row
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .first()
-            .map_or(Offset::FIRST, |entry| entry.first)
+        Offset::FIRST
+    }
+
+    /// Where the first segment after `offset` begins.
+    pub(crate) fn next_after(&self, offset: Offset) -> Option<Offset> {
+        let row = self.row.read().unwrap_or_else(PoisonError::into_inner);
+        row.get(row.partition_point(|entry| entry.first <= offset)).map(|entry| entry.first)
     }
 
     /// The segment that is written to; `None` when it could not be opened.
@@ -130,7 +134,8 @@ impl Segments {
     }
 
     /// The sealed form has taken the place of the raw one on disk. Gives back the raw one, if it is open.
-    pub(crate) fn sealed(&self, first: Offset) -> Option<Arc<Segment>> {
+    pub(crate) fn sealed(&self, first: Offset, index: &SegmentIndex) -> Option<Arc<Segment>> {
+        self.facts.put(first, Facts::of(index));
         let _opening = self.opening();
         let mut opened = self.opened();
         let mut row = self.row.write().unwrap_or_else(PoisonError::into_inner);
@@ -145,28 +150,28 @@ impl Segments {
         let (mut payload, mut disk) = (0, self.engine.bytes_on_disk(keys::DERIVED).unwrap_or(0));
         for entry in self.entries() {
             disk += self.engine.bytes_on_disk(&keys::segment(entry.first, entry.form)).unwrap_or(0);
-            payload += self.payload_bytes(entry);
+            payload += self.facts(entry).map_or(0, |facts| facts.payload_bytes);
         }
         (payload, disk)
     }
 
-    /// Counted once for a sealed segment, so that asking does not open all of them every time.
-    fn payload_bytes(&self, entry: Entry) -> u64 {
-        if let Some(bytes) = self.opened().payload_bytes.get(&entry.first) {
-            return *bytes;
+    /// What is known of a segment. A sealed one is opened for it once in the life of the log, at the most.
+    fn facts(&self, entry: Entry) -> Option<Facts> {
+        if let Some(facts) = self.facts.get(entry.first).filter(|_| entry.is_sealed()) {
+            return Some(facts);
         }
-        let bytes = self.open(entry).map_or(0, |segment| segment.index().payload_bytes());
-        if entry.is_sealed() {
-            self.opened().payload_bytes.insert(entry.first, bytes);
+        let segment = self.open(entry).ok()?;
+        let facts = Facts::of(&segment.index());
+        // The sealer may have been faster.
+        if segment.form == Form::Sealed {
+            self.facts.put(entry.first, facts);
         }
-        bytes
+        Some(facts)
     }
 
     /// Ingest time of the oldest event that can be read.
     pub(crate) fn ingest_time_first(&self) -> Option<Timestamp> {
-        let oldest = self.entries().first().copied()?;
-        let segment = self.open(oldest).ok()?;
-        segment.index().blocks().first().map(|block| block.ingest_time_first)
+        self.facts(self.entries().first().copied()?)?.ingest_time_first
     }
 
     fn opening(&self) -> MutexGuard<'_, ()> {

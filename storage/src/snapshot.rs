@@ -108,6 +108,11 @@ impl Snapshots {
         Some(newest)
     }
 
+    /// The store of derived state.
+    pub(crate) fn store(&self) -> std::sync::Arc<dyn Store> {
+        self.store.clone()
+    }
+
     fn read(&self, slot: u8) -> Option<Vec<u8>> {
         let manifest = self.store.get(&keys::snapshot_manifest(slot)).ok()??;
         let parts = Reader::new(&manifest, FORMAT_VERSION).ok()?.u32().ok()?;

@@ -120,6 +120,12 @@ impl MemoryEngine {
         self.disk().syncs
     }
 
+    /// How often a store has been opened.
+    #[must_use]
+    pub fn opens(&self) -> u64 {
+        self.disk().opens
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         // No call leaves the disk half changed, so one that panicked (a failed test) does no harm.
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
@@ -147,6 +153,7 @@ impl Engine for MemoryEngine {
             return Err(Error::Damaged(format!("{name}, on command")));
         }
         contents.opened_in_boot = Some(boot);
+        disk.opens += 1;
         let failed = AtomicBool::new(false);
         Ok(Arc::new(MemoryStore { engine: self.clone(), name: name.to_owned(), boot, failed }))
     }

@@ -148,17 +148,30 @@ fn a_newest_segment_that_cannot_be_opened_leaves_the_others_readable() {
 
 #[test]
 fn a_missing_segment_is_a_gap_and_its_offsets_are_not_used_again() {
-    for (segment, first) in [(1, 36), (2, 71), (3, 106)] {
+    for (segment, first) in [(0, 1), (1, 36), (2, 71), (3, 106)] {
         let (engine, read) = filled();
         let name = &engine.list().unwrap()[segment];
         engine.remove(name).unwrap();
         let log = open(&engine, &options());
+        assert_eq!(log.oldest(), offset(1), "nothing was removed on purpose");
         assert_eq!(check_neighbours(&log, &read), [(first, first + 35)]);
         // Without its newest segment a log cannot tell what it has lost, but goes on behind what it knew.
         if let Ok(appended) = append(&log, anonymous(events(1, 1))) {
             assert_eq!(appended.first, Some(offset(141)));
         }
     }
+}
+
+#[test]
+fn what_is_left_of_a_log_is_read_without_its_oldest_segment_and_without_derived_state() {
+    let (engine, read) = filled();
+    let oldest = engine.list().unwrap()[0].clone();
+    engine.remove(&oldest).unwrap();
+    engine.remove("derived").unwrap();
+    let log = open(&engine, &options());
+    assert_eq!(check_neighbours(&log, &read), [(1, 36)]);
+    assert_eq!(log.signals(None, usize::MAX, |_| true).len(), 3);
+    assert_eq!(append(&log, anonymous(events(1, 1))).unwrap().first, Some(offset(141)));
 }
 
 #[test]

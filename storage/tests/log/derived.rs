@@ -91,6 +91,33 @@ fn derived_state_thrown_away_comes_back_the_same() {
 }
 
 #[test]
+fn facts_about_a_log_of_many_segments_are_told_without_opening_them() {
+    const SEGMENTS: u8 = 50;
+    let engine = MemoryEngine::new();
+    let log = open(&engine, &small_options());
+    for segment in 0..SEGMENTS {
+        append(&log, by_request(events(segment.into(), 3), segment)).unwrap();
+        log.roll(Wait::UntilSealed).unwrap();
+    }
+    let before = log.info().unwrap();
+    assert_eq!(before.sealed_segments, u32::from(SEGMENTS));
+    assert!(before.payload_bytes > 0 && before.oldest_time.is_some());
+    drop(log);
+
+    // Thrown away, the facts come back from the segments themselves, once.
+    for is_known in [true, false, true] {
+        if !is_known {
+            engine.remove("derived").unwrap();
+        }
+        let log = open(&engine, &small_options());
+        let opens = engine.opens();
+        let after = log.info().unwrap();
+        assert_eq!(engine.opens() == opens, is_known, "{} stores were opened", engine.opens() - opens);
+        assert_eq!((after.payload_bytes, after.oldest_time), (before.payload_bytes, before.oldest_time));
+    }
+}
+
+#[test]
 fn the_books_outlive_a_clean_restart() {
     let engine = MemoryEngine::new();
     let log = open(&engine, &small_options());

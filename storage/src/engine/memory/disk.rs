@@ -33,6 +33,7 @@ pub(super) struct Disk {
     pub(super) boots: u64,
     pub(super) steps: u64,
     pub(super) syncs: u64,
+    pub(super) opens: u64,
     pub(super) crash_at_step: Option<u64>,
     pub(super) fail_next_sync: bool,
     pub(super) full: bool,
