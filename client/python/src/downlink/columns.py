@@ -1,6 +1,8 @@
 """Rows to columns: packs events into the arrays in which they travel as columns."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from downlink.v1 import types_pb2 as wire
 
@@ -9,35 +11,36 @@ KINDS = {name: wire.Value.DESCRIPTOR.fields_by_name[name].number for name in wir
 
 def pack(events: Sequence[wire.Event]) -> wire.EventColumns:
     """The same events, which are in the order of their offsets, as columns; but for their trace contexts."""
-    columns = wire.EventColumns(first_offset=events[0].offset if events else 0)
     signals: dict[str, int] = {}
     sources: dict[str, int] = {}
-    expected = columns.first_offset
-    event_seconds = ingest_seconds = 0
+    # Lists, of which messages are made at the end: to append to a message takes several times as long.
+    columns: defaultdict[str, list[Any]] = defaultdict(list)
+    offset = event_seconds = ingest_seconds = 0
     for index, event in enumerate(events):
+        columns["offset_skips"].append(event.offset - offset - 1 if index else 0)
+        offset = event.offset
         if event.signal not in signals:
-            columns.signal_ids.append(event.signal_id)
-        columns.offset_skips.append(event.offset - expected)
-        expected = event.offset + 1
-        columns.signal_indexes.append(signals.setdefault(event.signal, len(signals)))
-        columns.source_indexes.append(sources.setdefault(event.source, len(sources)))
-        columns.event_time_second_deltas.append(event.event_time.seconds - event_seconds)
-        event_seconds = event.event_time.seconds
-        columns.event_time_nanos.append(event.event_time.nanos)
-        columns.ingest_time_second_deltas.append(event.ingest_time.seconds - ingest_seconds)
-        ingest_seconds = event.ingest_time.seconds
-        columns.ingest_time_nanos.append(event.ingest_time.nanos)
-        columns.qualities.append(event.quality)
-        kind = event.value.WhichOneof("kind")
+            columns["signal_ids"].append(event.signal_id)
+        columns["signal_indexes"].append(signals.setdefault(event.signal, len(signals)))
+        columns["source_indexes"].append(sources.setdefault(event.source, len(sources)))
+        event_time, ingest_time = event.event_time, event.ingest_time
+        columns["event_time_second_deltas"].append(event_time.seconds - event_seconds)
+        event_seconds = event_time.seconds
+        columns["event_time_nanos"].append(event_time.nanos)
+        columns["ingest_time_second_deltas"].append(ingest_time.seconds - ingest_seconds)
+        ingest_seconds = ingest_time.seconds
+        columns["ingest_time_nanos"].append(ingest_time.nanos)
+        columns["qualities"].append(event.quality)
+        value = event.value
+        kind = value.WhichOneof("kind")
         if kind is None:
-            raise ValueError(f"the event at offset {event.offset} has a value of an unknown kind")
-        columns.kinds.append(KINDS[kind])
-        getattr(columns, f"{kind}s").append(getattr(event.value, kind))
+            raise ValueError(f"the event at offset {offset} has a value of an unknown kind")
+        columns["kinds"].append(KINDS[kind])
+        columns[f"{kind}s"].append(getattr(value, kind))
         if event.attributes:
-            columns.extras.add(index=index, attributes=event.attributes)
-    columns.signals.extend(signals)
-    columns.sources.extend(sources)
-    return columns
+            columns["extras"].append(wire.EventColumns.Extras(index=index, attributes=event.attributes))
+    first_offset = events[0].offset if events else 0
+    return wire.EventColumns(first_offset=first_offset, signals=signals, sources=sources, **columns)
 
 
 def trace_contexts(columns: wire.EventColumns) -> list[bytes]:
