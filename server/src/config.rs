@@ -69,11 +69,7 @@ settings! {
     batch_events_max: usize = 1_000, 1..=100_000;
     /// The most bytes of a batch, encoded; a batch of one event may be as large as its value.
     batch_bytes_max: usize = MIB, 1024..=1 << 24;
-    /// The most memory that events may take while they wait for the log, over all callers. On top of it come
-    /// messages not yet admitted: one for each of `append_calls_max` and `append_streams_max`, at most
-    /// `message_bytes_max` as it arrives and again when decompressed, and `batch_bytes_max` with about 300 bytes for
-    /// each of `batch_events_max` once decoded; and what HTTP/2 has taken in: `connection_window_bytes` for each of
-    /// `connections_max`.
+    /// The most memory that events may take while they wait for the log, over all callers.
     append_bytes_in_flight_max: usize = 64 * MIB, 1 << 20..=1 << 31;
     /// How long a unary append waits for its turn before it is OVERLOADED.
     append_wait_ms_max: u64 = 2_000, 0..=60_000;
@@ -95,6 +91,12 @@ settings! {
     /// About how many bytes of messages to readers may be under way, over all readers: each gets its share, and never
     /// less than a single event.
     read_bytes_in_flight_max: usize = 64 * MIB, 1 << 20..=1 << 31;
+    /// The most bytes of larger messages on their way to readers, over all of them: a value that is more than a share,
+    /// and more than 32 KiB, waits for room before it is read.
+    large_read_bytes_in_flight_max: usize = 32 * MIB, 1 << 20..=1 << 31;
+    /// How long a reader may take nothing of such a message while others wait for its room; then it is made to go,
+    /// reason SLOW_CONSUMER.
+    reader_stall_ms_max: u64 = 5_000, 10..=3_600_000;
     /// Pieces of the log read from disk at the same time. The store loads up to 16 stored values for each, so large
     /// values make this the bound of its memory.
     disk_reads_max: usize = 2, 1..=1_000;
@@ -108,6 +110,9 @@ settings! {
     page_entries_max: usize = 10_000, 1..=100_000;
     /// About how many bytes a page has at most.
     page_bytes_max: usize = MIB, 1024..=1 << 21;
+    /// The most bytes of pages on their way to callers, over all of them; more wait. A caller who takes nothing of a large
+    /// one for `reader_stall_ms_max` while others wait is made to go.
+    page_bytes_in_flight_max: usize = 16 * MIB, 1 << 20..=1 << 31;
     /// The most patterns of a filter.
     filter_patterns_max: usize = 1_000, 1..=100_000;
 
@@ -115,14 +120,28 @@ settings! {
     message_bytes_max: usize = 4 * MIB, 1 << 16..=1 << 26;
     /// Bytes of one request that carries no events, before and after decompression.
     request_bytes_max: usize = 128 << 10, 1 << 16..=1 << 22;
+    /// The most bytes of messages on their way in, over all callers: those of more than 16 KiB wait for room before
+    /// they are read. Three quarters are for messages of more than 256 KiB, so that others need not wait behind them.
+    request_bytes_in_flight_max: usize = 32 * MIB, 1 << 20..=1 << 31;
+    /// Messages of any size that are decompressed and decoded but not yet admitted, over all callers: each may take
+    /// `message_bytes_max`, and what it is when decoded.
+    messages_decoding_max: usize = 8, 1..=1_000;
+    /// The longest a message of more than 16 KiB may take to arrive, once there is room for it.
+    message_arrival_ms_max: u64 = 30_000, 1_000..=3_600_000;
+    /// How long such a message may not get on at all while others wait for its room.
+    message_stall_ms_max: u64 = 2_000, 10..=3_600_000;
+    /// Calls at once, streams among them; more are refused, reason QUOTA.
+    calls_max: usize = 4_096, 1..=1_000_000;
     /// Connections at once; more are closed.
     connections_max: usize = 1_024, 1..=100_000;
     /// Calls at once on one connection.
     connection_streams_max: u32 = 256, 1..=100_000;
-    /// HTTP/2 window of one call: bytes that may arrive before they are asked for.
-    stream_window_bytes: u32 = 2 << 20, 1 << 16..=(1 << 31) - 1;
-    /// HTTP/2 window of one connection.
-    connection_window_bytes: u32 = 8 << 20, 1 << 16..=(1 << 31) - 1;
+    /// HTTP/2 window of one call: bytes that may arrive before they are asked for. A producer far away can send no
+    /// more than this in one round trip.
+    stream_window_bytes: u32 = 64 << 10, 1 << 16..=(1 << 31) - 1;
+    /// HTTP/2 window of one connection. Times `connections_max` it is memory that callers may fill without being
+    /// asked: raise it for few producers far away, not for many.
+    connection_window_bytes: u32 = 96 << 10, 1 << 16..=(1 << 31) - 1;
     /// Silence after which a connection is asked whether it is still there.
     keepalive_interval_ms: u64 = 30_000, 1_000..=86_400_000;
     /// How long it may take to answer that.

@@ -2,14 +2,18 @@
 
 mod admin;
 mod append_stream;
+mod arrival;
 mod checks;
 mod codec;
 mod connection;
 mod consumer;
 mod convert;
+mod departure;
+mod door;
 mod ingest;
 mod latest;
 mod log;
+mod outbox;
 mod query;
 mod read;
 mod request;
@@ -33,10 +37,12 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower_layer::layer_fn;
 
 use crate::config::Config;
 use crate::ingest::Ingest;
 use crate::shutdown::Tasks;
+use departure::Departures;
 use status::Refusal;
 
 /// Every service by name, the server as a whole among them.
@@ -67,6 +73,10 @@ pub(crate) struct Shared {
     pub(crate) head: watch::Receiver<Offset>,
     /// Permits to read a stream.
     pub(crate) readers: Arc<Semaphore>,
+    /// Room for large messages to readers.
+    pub(crate) departures: Arc<Departures>,
+    /// Room for large pages.
+    pub(crate) pages: Arc<Departures>,
     /// Permits to read a piece of the log from disk.
     pub(crate) disk_reads: Semaphore,
     /// The tasks.
@@ -85,15 +95,17 @@ impl Shared {
         let ingest = Ingest::new(log.clone(), &config);
         let checks = checks::Checks::new(&config, clock.clone());
         let readers = Arc::new(Semaphore::new(config.read_streams_max));
+        let departures = Arc::new(Departures::new(config.large_read_bytes_in_flight_max, &config));
+        let pages = Arc::new(Departures::new(config.page_bytes_in_flight_max, &config));
         let disk_reads = Semaphore::new(config.disk_reads_max);
-        Self { config, log, ingest, checks, clock, head, readers, disk_reads, tasks }
+        Self { config, log, ingest, checks, clock, head, readers, departures, pages, disk_reads, tasks }
     }
 
     /// How many bytes the next message to one of the present readers may have.
     pub(crate) fn reader_share_bytes(&self) -> usize {
         let readers = self.config.read_streams_max - self.readers.available_permits();
         // One in the making, those that wait, one on its way out.
-        let messages = readers.max(1) * (read::MESSAGES_MAX + 2);
+        let messages = readers.max(1) * (outbox::MESSAGES_MAX + 2);
         self.config.read_bytes_in_flight_max / messages
     }
 
@@ -164,6 +176,7 @@ pub(crate) async fn serve(
         };
     }
     let tasks = shared.tasks.clone();
+    let bounds = door::Bounds::new(&shared);
     Server::builder()
         // For requests that take for ever to arrive: of a unary call it bounds the whole, of a stream only the
         // opening. What takes long in here ends a second earlier, with a better status than this has.
@@ -174,6 +187,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
         .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
         .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .layer(layer_fn(move |routes| door::Door::new(routes, bounds.clone())))
         .add_service(ingest::IngestServer::new(shared.clone()))
         .add_service(limited!(QueryServiceServer::new(query::Query::new(shared.clone()))))
         .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers::new(shared.clone()))))

@@ -16,6 +16,8 @@ pub(crate) struct PieceMax {
     pub(crate) events: usize,
     /// Bytes, about; a single larger event goes alone.
     pub(crate) bytes: usize,
+    /// Bytes of the value of an event that goes alone; before a larger one the piece ends.
+    pub(crate) alone: usize,
 }
 
 /// What reading on has found. Everything up to `end` is dealt with.
@@ -79,6 +81,7 @@ pub(crate) struct Scan {
     log: Log,
     filter: Filter,
     block: Option<Arc<Block>>,
+    large: Option<usize>,
     narrowed: Option<Narrowed>,
 }
 
@@ -92,12 +95,22 @@ impl Scan {
     /// What `filter` wants of `log`.
     #[must_use]
     pub(crate) const fn new(log: Log, filter: Filter) -> Self {
-        Self { log, filter, block: None, narrowed: None }
+        Self { log, filter, block: None, large: None, narrowed: None }
     }
 
     /// Whether events are judged fast enough to do so on the runtime's threads.
     pub(crate) fn is_quick(&self) -> bool {
         self.filter.names.is_quick()
+    }
+
+    /// Gives the block back that it read last; it is found again if it is wanted.
+    pub(crate) fn forget(&mut self) {
+        self.block = None;
+    }
+
+    /// How large the value is, if the last piece ended before an event too large to go alone.
+    pub(crate) const fn take_large(&mut self) -> Option<usize> {
+        self.large.take()
     }
 
     /// Whether what comes at `from` is in memory, so that a read within memory finds something.
@@ -138,7 +151,7 @@ impl Scan {
                 Next::Gap { .. } | Next::OutOfReach => break,
             }
         }
-        assert!(piece.next > from, "reading does not get beyond {from}");
+        assert!(piece.next > from || self.large.is_some(), "reading does not get beyond {from}");
         Ok(Found::Events { matched: piece.matched as u64, end: piece.next })
     }
 
@@ -158,6 +171,11 @@ impl Scan {
         while next < last && !piece.is_full {
             let event = block.event(next);
             if self.filter.wants(&event) {
+                if piece.matched == 0 && value_bytes(event.value) > most.alone {
+                    self.large = Some(value_bytes(event.value));
+                    piece.is_full = true;
+                    break;
+                }
                 // A large event does not join others.
                 if piece.matched > 0 && piece.bytes + value_bytes(event.value) > most.bytes {
                     piece.is_full = true;

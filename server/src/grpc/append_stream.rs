@@ -10,9 +10,10 @@ use downlink_storage::{Append, Appended, Error, Identity, Offset};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::Shared;
+use super::arrival::{Incoming, Turn};
 use super::codec::{Received, in_our_terms};
 use super::convert::{rejection, wire_duration};
 use super::status::{Refusal, status};
@@ -29,7 +30,7 @@ const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 type Answers = mpsc::Sender<Result<AppendStreamResponse, Status>>;
-type Requests = Streaming<Received<AppendStreamRequest>>;
+type Requests = Incoming<Received<AppendStreamRequest>>;
 
 /// The stream has said its last word, or nobody listens any more.
 struct Over;
@@ -39,7 +40,7 @@ pub(crate) fn serve(
     shared: Arc<Shared>,
     requests: Requests,
     trace_context: Vec<u8>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: OwnedSemaphorePermit,
 ) -> ReceiverStream<Result<AppendStreamResponse, Status>> {
     let (answers, stream) = mpsc::channel(ANSWERS_MAX);
     let tasks = shared.tasks.clone();
@@ -86,11 +87,11 @@ async fn first_message(shared: &Shared, requests: &mut Requests) -> Result<Optio
             let problem = format!("must be sent within {seconds} seconds");
             return Err(Refusal::field(ErrorReason::InvalidRequest, "open", problem).into());
         }
-        first = requests.message() => {
+        first = requests.next() => {
             first.map_err(|status| in_our_terms(status, shared.config.message_bytes_max))?
         }
     };
-    let count = match first {
+    let count = match first.map(|(first, _)| first) {
         None => return Ok(None),
         Some(Received::TooLarge { events, .. }) => events,
         Some(Received::Whole { message, .. }) => match message.message {
@@ -166,10 +167,10 @@ impl Reader {
                     continue;
                 }
                 () = until(stop_at) => return None,
-                received = requests.message() => received,
+                received = requests.next() => received,
             };
             let pending = match received {
-                Ok(Some(received)) => self.take(received).await,
+                Ok(Some((received, turn))) => self.take(received, turn).await,
                 Ok(None) => return None,
                 Err(status) => Err(in_our_terms(status, self.shared.config.message_bytes_max)),
             };
@@ -187,7 +188,11 @@ impl Reader {
     }
 
     /// Hands one batch to the log.
-    async fn take(&mut self, received: Received<AppendStreamRequest>) -> Result<Pending, Status> {
+    async fn take(
+        &mut self,
+        received: Received<AppendStreamRequest>,
+        turn: Option<Turn>,
+    ) -> Result<Pending, Status> {
         let (batch, batch_bytes) = match received {
             Received::Whole { message, batch_bytes } => (only_batch(&self.shared, message)?, batch_bytes),
             Received::TooLarge { events, sequence, refusal } => {
@@ -204,6 +209,7 @@ impl Reader {
             return Ok(fatal);
         }
         let permit = self.shared.ingest.admit(count, batch_bytes).await;
+        drop(turn);
         let (events, bad) = self.shared.checks.rows(batch.events, &self.trace_context);
         if let Some(refusal) = Refusal::all(bad.iter().map(|(_, refusal)| refusal.clone()).collect()) {
             if !self.allow_partial || events.is_empty() {

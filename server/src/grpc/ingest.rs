@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::append_stream;
+use super::arrival::{Arrival, Incoming};
 use super::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
 use super::convert;
 use super::status::{Refusal, status};
@@ -79,11 +80,18 @@ impl IngestServer {
         };
         let shared = self.shared.clone();
         let codec = BoundedCodec::<AppendStreamRequest, AppendStreamResponse>::new(self.batch_max());
-        let mut permit = Some(permit);
+        let (decoder, encoding) = (codec.clone(), encoding(request.headers()));
+        let bytes_max = shared.config.message_bytes_max;
+        let decode =
+            move |body| Streaming::new_request(decoder.clone().decoder(), body, encoding, Some(bytes_max));
+        let mut once = Some((permit, decode));
         let call = Call(|request: Request<Streaming<Received<AppendStreamRequest>>>| {
             let trace_context = trace_context(request.metadata());
-            let permit = permit.take();
-            let answers = append_stream::serve(shared.clone(), request.into_inner(), trace_context, permit);
+            let arrival =
+                request.extensions().get::<Arrival>().expect("every request passes the door").clone();
+            let (permit, decode) = once.take().expect("a stream is served once");
+            let requests = Incoming::new(arrival, decode);
+            let answers = append_stream::serve(shared.clone(), requests, trace_context, permit);
             async { Ok::<_, Status>(Response::new(answers)) }
         });
         self.grpc(codec).streaming(call, request).await
@@ -156,11 +164,21 @@ where
     }
 }
 
+/// How the messages of a request are compressed; by then nothing else is left.
+fn encoding(headers: &http::HeaderMap) -> Option<CompressionEncoding> {
+    match headers.get("grpc-encoding")?.as_bytes() {
+        b"gzip" => Some(CompressionEncoding::Gzip),
+        b"zstd" => Some(CompressionEncoding::Zstd),
+        _ => None,
+    }
+}
+
 /// `Append`.
 async fn append(
     shared: Arc<Shared>,
     request: Request<Received<AppendRequest>>,
 ) -> Result<Response<AppendResponse>, Status> {
+    let turn = request.extensions().get::<Arrival>().and_then(Arrival::take_turn);
     let trace_context = trace_context(request.metadata());
     let (message, batch_bytes) = match request.into_inner() {
         Received::Whole { message, batch_bytes } => (message, batch_bytes),
@@ -176,6 +194,7 @@ async fn append(
         shared.ingest.count_rejected(count);
         status(error)
     })?;
+    drop(turn);
 
     let (events, bad) = shared.checks.rows(message.events, &trace_context);
     if !bad.is_empty() {

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::outbox::{self, Outgoing};
 use super::status::Refusal;
 use super::{Shared, latest, read, subscribe};
 
@@ -24,6 +25,11 @@ impl Query {
     /// On what the services share.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Room for a page, before it is made.
+    async fn page_room(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.shared.in_time(self.shared.pages.room(self.shared.config.page_bytes_max)).await
     }
 
     fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -39,35 +45,37 @@ impl Query {
 
 #[tonic::async_trait]
 impl QueryService for Query {
-    type ReadStream = ReceiverStream<Result<ReadResponse, Status>>;
-    type SubscribeStream = ReceiverStream<Result<SubscribeResponse, Status>>;
+    type ReadStream = Outgoing<ReadResponse>;
+    type SubscribeStream = Outgoing<SubscribeResponse>;
     type AggregateStream = ReceiverStream<Result<AggregateResponse, Status>>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let stream = read::serve(self.shared.clone(), request.into_inner(), self.permit()?)?;
-        Ok(Response::new(stream))
+        Ok(read::serve(self.shared.clone(), request.into_inner(), self.permit()?)?.into_response())
     }
 
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let stream = subscribe::serve(self.shared.clone(), request.into_inner(), self.permit()?)?;
-        Ok(Response::new(stream))
+        Ok(subscribe::serve(self.shared.clone(), request.into_inner(), self.permit()?)?.into_response())
     }
 
     async fn get_latest(
         &self,
         request: Request<GetLatestRequest>,
     ) -> Result<Response<GetLatestResponse>, Status> {
-        latest::get_latest(&self.shared, request.into_inner()).await.map(Response::new)
+        let room = self.page_room().await?;
+        let page = latest::get_latest(&self.shared, request.into_inner()).await?;
+        Ok(outbox::answer(page, room, &self.shared.pages))
     }
 
     async fn list_signals(
         &self,
         request: Request<ListSignalsRequest>,
     ) -> Result<Response<ListSignalsResponse>, Status> {
-        latest::list_signals(&self.shared, request.into_inner()).await.map(Response::new)
+        let room = self.page_room().await?;
+        let page = latest::list_signals(&self.shared, request.into_inner()).await?;
+        Ok(outbox::answer(page, room, &self.shared.pages))
     }
 
     async fn aggregate(

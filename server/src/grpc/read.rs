@@ -1,26 +1,30 @@
 //! `Read`, and what it shares with `Subscribe`: pieces of the log as messages.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use downlink_proto::v1::read_response::{End, Frame};
 use downlink_proto::v1::{
     self, ErrorReason, EventBatch, OnDamage, OnTruncated, ReadRequest, ReadResponse, gap,
 };
 use downlink_storage::{Error, EventRef, Offset, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::Shared;
 use super::convert::wire_event;
+use super::departure::SMALL_BYTES;
+use super::outbox::{Outbox, Passage, Sender, outbox};
 use super::request::{Place, choice, filter, invalid, only_rows, place};
 use super::status::{Refusal, status};
 use crate::follow::Missing;
 use crate::query::filter::Filter;
 use crate::query::{Found, PieceMax, Reach, Scan, value_bytes};
 
-/// How many messages wait for a reader: one on its way out, one ready, one in the making.
-pub(crate) const MESSAGES_MAX: usize = 2;
+/// A reader who makes its next message wait for longer does not keep what it is made from.
+const PAUSE: Duration = Duration::from_millis(100);
 /// A piece of so many offsets is read where it stands if it is in memory and quick to filter.
 const INLINE_OFFSETS_MAX: u64 = 1_000;
 /// What an event makes on the wire beside its names and its value, about.
@@ -34,6 +38,8 @@ pub(crate) struct Piece {
     pub(crate) events: Vec<v1::Event>,
     /// When the log took the last of them in.
     pub(crate) ingest_time: Option<Timestamp>,
+    /// What its message carries besides.
+    pub(crate) passage: Passage,
 }
 
 /// Gets piece after piece, off the runtime where that may take time.
@@ -56,14 +62,56 @@ impl Pieces {
         Self { shared, scan, on_truncated, on_damage }
     }
 
-    /// The next piece from `from`, not beyond `until`.
+    /// The next piece from `from`, not beyond `until`. One that is larger than a share is made when there is room.
     pub(crate) async fn next(
         &mut self,
         from: Offset,
         until: Offset,
         most: PieceMax,
     ) -> Result<Piece, Status> {
-        let most = PieceMax { bytes: most.bytes.min(self.shared.reader_share_bytes()), ..most };
+        let share = self.shared.reader_share_bytes();
+        let most = PieceMax { bytes: most.bytes.min(share), alone: share.max(SMALL_BYTES), ..most };
+        let piece = self.get(from, until, most).await?;
+        let (Some(bytes), Found::Events { end, .. }) = (self.take_large(), piece.found) else {
+            return Ok(piece);
+        };
+        let shared = self.shared.clone();
+        let room = self.keeping_little(async {
+            tokio::select! {
+                room = shared.departures.room(bytes) => Ok(room),
+                () = shared.tasks.draining() => Err(status(Error::Closed)),
+            }
+        });
+        let room = room.await?;
+        let mut piece = self.get(end, until, PieceMax { alone: usize::MAX, ..most }).await?;
+        if let Found::Events { end, .. } = piece.found {
+            piece.passage = Passage::new(from, end, Some(room));
+        }
+        Ok(piece)
+    }
+
+    /// Waits for `what`, and if that takes long gives back what the next piece could be made from at once.
+    pub(crate) async fn keeping_little<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        match timeout(PAUSE, &mut what).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.forget();
+                what.await
+            }
+        }
+    }
+
+    /// Gives back what the next piece could be made from at once.
+    pub(crate) fn forget(&mut self) {
+        self.scan.as_mut().expect("given back after every piece").forget();
+    }
+
+    fn take_large(&mut self) -> Option<usize> {
+        self.scan.as_mut().expect("given back after every piece").take_large()
+    }
+
+    async fn get(&mut self, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Status> {
         let mut scan = self.scan.take().expect("given back after every piece");
         let is_short = until.since(from) <= INLINE_OFFSETS_MAX;
         let result = if is_short && scan.is_quick() && scan.is_cached(from) {
@@ -107,7 +155,8 @@ impl Pieces {
         match self.on_truncated {
             OnTruncated::Skip => {
                 let found = Found::Gap { first, end, reason: Missing::Retention };
-                Ok(Piece { found, events: Vec::new(), ingest_time: None })
+                let passage = Passage::new(first, end, None);
+                Ok(Piece { found, events: Vec::new(), ingest_time: None, passage })
             }
             OnTruncated::Unspecified | OnTruncated::Fail => {
                 Err(status(Error::Truncated { offset: first, oldest: self.shared.log.oldest() }))
@@ -126,7 +175,10 @@ fn piece(scan: &mut Scan, range: (Offset, Offset), most: PieceMax, reach: Reach)
         events.push(wire_event(event));
         bytes_of(event)
     })?;
-    Ok(Piece { found, events, ingest_time })
+    let end = match found {
+        Found::Events { end, .. } | Found::Gap { end, .. } => end,
+    };
+    Ok(Piece { found, events, ingest_time, passage: Passage::new(from, end, None) })
 }
 
 fn bytes_of(event: &EventRef<'_>) -> usize {
@@ -154,7 +206,7 @@ pub(crate) fn piece_max(shared: &Shared, asked: u32) -> PieceMax {
     let config = &shared.config;
     let asked = usize::try_from(asked).unwrap_or(usize::MAX);
     let events = if asked == 0 { config.read_batch_events } else { asked.min(config.read_batch_events_max) };
-    PieceMax { events, bytes: config.read_batch_bytes_max }
+    PieceMax { events, bytes: config.read_batch_bytes_max, alone: usize::MAX }
 }
 
 /// A replay, as asked for.
@@ -172,9 +224,9 @@ pub(crate) fn serve(
     shared: Arc<Shared>,
     request: ReadRequest,
     permit: OwnedSemaphorePermit,
-) -> Result<ReceiverStream<Result<ReadResponse, Status>>, Status> {
+) -> Result<Outbox<ReadResponse>, Status> {
     let replay = plan(&shared, request)?;
-    let (messages, stream) = mpsc::channel(MESSAGES_MAX);
+    let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
     tasks.spawn("read", async move {
         if let Err(status) = replay.run(&shared, &messages).await {
@@ -182,7 +234,7 @@ pub(crate) fn serve(
         }
         drop(permit);
     });
-    Ok(ReceiverStream::new(stream))
+    Ok(outbox)
 }
 
 fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
@@ -217,11 +269,7 @@ fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
 }
 
 impl Replay {
-    async fn run(
-        mut self,
-        shared: &Shared,
-        messages: &mpsc::Sender<Result<ReadResponse, Status>>,
-    ) -> Result<(), Status> {
+    async fn run(mut self, shared: &Shared, messages: &Sender<ReadResponse>) -> Result<(), Status> {
         let (mut next, mut delivered) = (self.start, 0);
         while next < self.end && delivered < self.events_max {
             if shared.tasks.is_draining() {
@@ -245,8 +293,11 @@ impl Replay {
                     Some(Frame::Gap(wire_gap(first, end, reason)))
                 }
             };
-            if frame.is_some() && messages.send(Ok(ReadResponse { frame })).await.is_err() {
-                return Ok(());
+            if frame.is_some() {
+                let sending = messages.send_events(ReadResponse { frame }, piece.passage);
+                if self.pieces.keeping_little(sending).await.is_err() {
+                    return Ok(());
+                }
             }
             if messages.is_closed() {
                 return Ok(());

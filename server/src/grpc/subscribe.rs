@@ -6,15 +6,15 @@ use std::time::Duration;
 use downlink_proto::v1::subscribe_response::{CaughtUp, Draining, FellBehind, Frame, Heartbeat, Started};
 use downlink_proto::v1::{EventBatch, OnSlow, Report, SubscribeRequest, SubscribeResponse, report};
 use downlink_storage::{Error, Offset, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::Shared;
 use super::convert::{wire_duration, wire_time};
-use super::read::{MESSAGES_MAX, Pieces, piece_max, wire_gap};
+use super::outbox::{Outbox, Passage, Sender, outbox};
+use super::read::{Pieces, piece_max, wire_gap};
 use super::request::{Place, choice, filter, only_rows, place};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};
@@ -37,7 +37,7 @@ struct Subscription {
     heartbeat_at: Instant,
     ingest_time: Option<Timestamp>,
     head: watch::Receiver<Offset>,
-    messages: mpsc::Sender<Result<SubscribeResponse, Status>>,
+    messages: Sender<SubscribeResponse>,
 }
 
 /// Begins a subscription. `permit` is given back when it ends.
@@ -45,21 +45,21 @@ pub(crate) fn serve(
     shared: Arc<Shared>,
     request: SubscribeRequest,
     permit: OwnedSemaphorePermit,
-) -> Result<ReceiverStream<Result<SubscribeResponse, Status>>, Status> {
-    let (messages, stream) = mpsc::channel(MESSAGES_MAX);
+) -> Result<Outbox<SubscribeResponse>, Status> {
+    let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
     let subscription = plan(shared, request, messages)?;
     tasks.spawn("subscription", async move {
         subscription.run().await;
         drop(permit);
     });
-    Ok(ReceiverStream::new(stream))
+    Ok(outbox)
 }
 
 fn plan(
     shared: Arc<Shared>,
     request: SubscribeRequest,
-    messages: mpsc::Sender<Result<SubscribeResponse, Status>>,
+    messages: Sender<SubscribeResponse>,
 ) -> Result<Subscription, Status> {
     check_served(&request)?;
     let head = shared.head.clone();
@@ -154,6 +154,8 @@ impl Subscription {
     }
 
     async fn wait(&mut self) -> Result<(), Gone> {
+        // What comes next is in the cache that all readers share.
+        self.pieces.forget();
         tokio::select! {
             // An error means that the log has closed, and then the server drains.
             changed = self.head.changed() => if changed.is_err() { self.shared.tasks.draining().await },
@@ -175,8 +177,8 @@ impl Subscription {
                 self.follow.delivered(matched, end);
                 self.ingest_time = piece.ingest_time.or(self.ingest_time);
                 if matched > 0 {
-                    self.send(Frame::Events(EventBatch { events: piece.events, ..EventBatch::default() }))
-                        .await?;
+                    let batch = EventBatch { events: piece.events, ..EventBatch::default() };
+                    self.send_events(batch, piece.passage).await?;
                 }
             }
         }
@@ -206,9 +208,21 @@ impl Subscription {
         }
     }
 
+    fn message(&self, frame: Frame) -> SubscribeResponse {
+        SubscribeResponse { next_offset: self.follow.next_offset().get(), frame: Some(frame) }
+    }
+
+    async fn send_events(&mut self, batch: EventBatch, passage: Passage) -> Result<(), Gone> {
+        let message = self.message(Frame::Events(batch));
+        let sending = self.messages.send_events(message, passage);
+        self.pieces.keeping_little(sending).await.map_err(|_| Gone)?;
+        self.heartbeat_at = Instant::now() + self.heartbeat;
+        Ok(())
+    }
+
     async fn send(&mut self, frame: Frame) -> Result<(), Gone> {
-        let message = SubscribeResponse { next_offset: self.follow.next_offset().get(), frame: Some(frame) };
-        self.messages.send(Ok(message)).await.map_err(|_| Gone)?;
+        let message = self.message(frame);
+        self.pieces.keeping_little(self.messages.send(Ok(message))).await.map_err(|_| Gone)?;
         self.heartbeat_at = Instant::now() + self.heartbeat;
         Ok(())
     }
