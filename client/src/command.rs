@@ -1,9 +1,11 @@
 //! The arguments of the `downlink` command, and what each subcommand runs.
 
 mod bench;
+mod completions;
 mod event_json;
 mod export;
 mod feed;
+mod import;
 mod info;
 mod latest;
 mod output;
@@ -13,6 +15,7 @@ mod read;
 mod replay;
 mod roll;
 mod signals;
+mod source_file;
 mod tail;
 mod unmatched;
 mod value;
@@ -63,11 +66,13 @@ enum Command {
     Signals(signals::Signals),
     Info(info::Info),
     Export(export::Export),
+    Import(import::Import),
     #[command(subcommand)]
     Feed(feed::Feed),
     Roll(roll::Roll),
     #[command(subcommand)]
     Bench(bench::Bench),
+    Completions(completions::Completions),
 }
 
 pub(crate) use read::Incomplete;
@@ -118,8 +123,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Signals(signals) => signals.run(&context).await,
         Command::Info(info) => info.run(&context).await,
         Command::Export(export) => export.run(&context).await,
+        Command::Import(import) => import.run(&context).await,
         Command::Feed(feed) => feed.run(&context).await,
         Command::Roll(roll) => roll.run(&context).await,
         Command::Bench(bench) => bench.run(&context).await,
+        Command::Completions(completions) => completions.run(),
     }
 }

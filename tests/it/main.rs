@@ -14,6 +14,7 @@ mod day;
 mod disk;
 mod errors;
 mod harness;
+mod import;
 mod in_process;
 mod kill;
 mod latest;

@@ -101,7 +101,8 @@ pub(super) fn from_json(line: &str) -> anyhow::Result<Event> {
     Ok(event)
 }
 
-fn word<T: clap::ValueEnum>(text: &str) -> anyhow::Result<T> {
+/// The word of a set that a text names.
+pub(super) fn word<T: clap::ValueEnum>(text: &str) -> anyhow::Result<T> {
     T::from_str(text, false).map_err(|_| anyhow::anyhow!("'{text}' is not one of the words known here"))
 }
 

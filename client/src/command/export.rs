@@ -1,5 +1,7 @@
 //! `downlink export`: a part of the log as a file.
 
+mod parquet;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,17 +17,21 @@ use super::read::{Missing, RangeArguments};
 use super::value::{self, ValueKind};
 use super::{Context, event_json};
 
-/// Writes a part of the log as CSV (RFC 4180, with a header) or JSON lines.
+/// Writes a part of the log as CSV (RFC 4180, with a header), JSON lines or Parquet.
 ///
 /// In CSV a double is the shortest decimal that has the same bits when read back, or NaN, Infinity, -Infinity or
 /// NaN(0x…); the column `kind` tells it from an integer. Bytes are base64, attributes a JSON object, times RFC 3339 in UTC.
 ///
 /// Events that are damaged on the server's disk are left out, said so on standard error, and the exit code is 3; with
 /// `--on-damage fail` the export ends there, with exit code 1.
+///
+/// Parquet has all columns, and one for each kind of value; its times are microseconds in UTC, exact with the nanoseconds
+/// of the second in `event_time_nanos` and `ingest_time_nanos` beside them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink export --format csv --columns event_time,signal,value --out day.csv
-  downlink export --format jsonl --signal 'iss/*' | gzip > day.jsonl.gz")]
+  downlink export --format jsonl --signal 'iss/*' | gzip > day.jsonl.gz
+  downlink export --format parquet --out day.parquet")]
 pub(super) struct Export {
     /// The format of the file.
     #[arg(long, value_enum, default_value_t = FileFormat::Csv)]
@@ -51,6 +57,8 @@ enum FileFormat {
     Csv,
     /// A JSON object a line.
     Jsonl,
+    /// Apache Parquet, for data frames and warehouses; always with all columns.
+    Parquet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -134,8 +142,8 @@ impl Export {
     }
 
     /// Where to write, and the file that is to be renamed when it is whole.
-    fn open(&self) -> anyhow::Result<(Box<dyn Write>, Option<PathBuf>)> {
-        let Some(path) = &self.out else { return Ok((Box::new(std::io::stdout().lock()), None)) };
+    fn open(&self) -> anyhow::Result<(Box<dyn Write + Send>, Option<PathBuf>)> {
+        let Some(path) = &self.out else { return Ok((Box::new(std::io::stdout()), None)) };
         // A pipe or a device stays what it is.
         let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
         let part = if is_special { path.clone() } else { part_of(path) };
@@ -156,12 +164,13 @@ fn cannot_write(path: &Path) -> String {
 }
 
 /// The file in the making.
-enum Table<W: Write> {
+enum Table<W: Write + Send> {
     Csv { columns: Vec<Column>, writer: Box<csv::Writer<W>>, cell: String },
     Jsonl { columns: Vec<Column>, writer: BufWriter<W> },
+    Parquet(Box<parquet::Table<W>>),
 }
 
-impl<W: Write> Table<W> {
+impl<W: Write + Send> Table<W> {
     fn new(format: FileFormat, columns: Vec<Column>, out: W) -> anyhow::Result<Self> {
         match format {
             FileFormat::Csv => {
@@ -172,6 +181,7 @@ impl<W: Write> Table<W> {
             FileFormat::Jsonl => {
                 Ok(Self::Jsonl { columns, writer: BufWriter::with_capacity(256 << 10, out) })
             }
+            FileFormat::Parquet => Ok(Self::Parquet(Box::new(parquet::Table::new(out)?))),
         }
     }
 
@@ -194,6 +204,7 @@ impl<W: Write> Table<W> {
                 serde_json::to_writer(&mut *writer, &Json::Object(wanted))?;
                 writer.write_all(b"\n")?;
             }
+            Self::Parquet(table) => table.write(event)?,
         }
         Ok(())
     }
@@ -202,6 +213,7 @@ impl<W: Write> Table<W> {
         match self {
             Self::Csv { mut writer, .. } => Ok(writer.flush()?),
             Self::Jsonl { mut writer, .. } => Ok(writer.flush()?),
+            Self::Parquet(table) => table.finish(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Replays a recording: a thread reads and parses ahead, the appender sends, and a bar shows how far it is.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Seek};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::output::{Printer, grouped};
+use super::source_file::{checksum, rewound};
 use super::{Context, Format};
 
 const CHUNK_ROWS: usize = 1000;
@@ -114,25 +115,6 @@ pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()
     );
     let summary = Summary { name, totals, resumed, read, seconds: start.elapsed().as_secs_f64() };
     summary.print(context.format)
-}
-
-/// CRC-32 of the file's bytes: another recording of the same name is another producer.
-fn checksum(mut file: &File) -> std::io::Result<u32> {
-    let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-}
-
-/// The file from its beginning.
-fn rewound(file: &File) -> std::io::Result<File> {
-    let mut file = file.try_clone()?;
-    file.rewind()?;
-    Ok(file)
 }
 
 /// How many of the recording's rows are on disk, on standard error; nowhere if that is not a terminal.

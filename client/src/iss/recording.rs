@@ -119,8 +119,11 @@ impl Recording {
     }
 }
 
-/// The text of a recording, compressed or not.
-fn decompressed(file: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+/// The text of a recording, or of any other file: zstd or plain.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn decompressed(file: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut first = Vec::with_capacity(ZSTD_MAGIC.len());
     file.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut first)?;
