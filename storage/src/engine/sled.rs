@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use self::files::{
-    allocated_bytes, name_of, remove_dir_if_present, remove_half_snapshots, sync_blobs, sync_tree,
-};
+use self::files::{allocated_bytes, name_of, remove_dir_if_present, sync_blobs, sync_tree};
 use self::guard::{guarded, quiet_panics_of_sled};
 use self::residence::{CACHE_BYTES, Residence};
 use self::witness::Witness;
@@ -19,6 +17,7 @@ use crate::directory;
 
 mod files;
 mod guard;
+mod repair;
 mod residence;
 mod witness;
 
@@ -35,7 +34,7 @@ const MIB: usize = 1024 * KIB;
 
 /// What sled is told for one [`Profile`].
 struct Settings {
-    /// The unit of sled's log. Larger than a quarter of it, a value or a page of values goes into a file of
+    /// The unit of sled's log; another than before must be added to those that [`repair`] knows. Larger than a quarter of it, a value or a page of values goes into a file of
     /// its own under `blobs`.
     segment_bytes: usize,
     /// See [`Residence`].
@@ -124,8 +123,8 @@ impl Engine for SledEngine {
         if !fs::exists(&path)? {
             self.create(&path, name, &settings)?;
         }
-        remove_half_snapshots(&path)?;
-        let db = open_db(&path, stored_segment_bytes(&path)?)?;
+        repair::sweep_snapshots(&path)?;
+        let db = open_db(&path, repair::segment_bytes(&path)?)?;
         let file = File::open(path.join("db"))?;
         // Opening leaves a new snapshot behind: make its name durable along with the rest.
         directory::sync(&path)?;
@@ -319,20 +318,6 @@ fn open_db(path: &Path, segment_bytes: usize) -> Result<sled::Db, Error> {
 /// hides the kind of the system's error, so its words must do.
 fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
-}
-
-/// The segment size the store was created with, which must not change. sled merely warns when the
-/// checksum of this file is wrong, and then trusts it.
-fn stored_segment_bytes(path: &Path) -> Result<usize, Error> {
-    let damaged = || Error::Damaged(format!("settings of {}", path.display()));
-    let conf = fs::read(path.join("conf")).map_err(|_| damaged())?;
-    let (text, crc) = conf.split_last_chunk::<4>().ok_or_else(damaged)?;
-    if crc32fast::hash(text) != u32::from_le_bytes(*crc) {
-        return Err(damaged());
-    }
-    let text = str::from_utf8(text).map_err(|_| damaged())?;
-    let size = text.lines().find_map(|line| line.strip_prefix("segment_size: ")).ok_or_else(damaged)?;
-    size.parse().map_err(|_| damaged())
 }
 
 fn is_passing(name: &str) -> bool {

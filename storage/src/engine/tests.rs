@@ -155,9 +155,64 @@ fn a_damaged_store_is_an_error_not_a_panic() {
     let opened = engine.open("a", Profile::Newest);
     let read = opened.and_then(|store| store.get(&key(1)));
     assert!(matches!(read, Err(Error::Damaged(_))), "{read:?}");
+    // Neither the settings nor the log tell how the log is laid out.
     fs::write(files.join("conf"), b"segment_size: 8388609\nabcd").unwrap();
     let opened = engine.open("a", Profile::Newest).map(drop);
     assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
+}
+
+#[test]
+fn damaged_files_that_hold_nothing_of_their_own_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = sled_in(&dir);
+    // One unit of the log, a few, and so many that some are used again.
+    for (profile, count, bytes) in [
+        (Profile::Newest, 1, 100),
+        (Profile::Newest, 300, 128 << 10),
+        (Profile::Sealing, 1, 100),
+        (Profile::Sealing, 300, 62 << 10),
+    ] {
+        let name = format!("{profile:?}-{count}");
+        let store = engine.open(&name, profile).unwrap();
+        for number in 0..count {
+            store.insert(&key(number), &vec![number as u8; bytes]).unwrap();
+            store.sync().unwrap();
+        }
+        drop(store);
+        // Leaves a snapshot of all of it.
+        drop(engine.open(&name, profile).unwrap());
+        let files = dir.path().join("stores").join(&name);
+        let conf = fs::read(files.join("conf")).unwrap();
+        for harm in 0..4 {
+            for entry in fs::read_dir(&files).unwrap() {
+                let path = entry.unwrap().path();
+                let file_name = path.file_name().unwrap().to_str().unwrap();
+                let mut content = if path.is_file() { fs::read(&path).unwrap() } else { continue };
+                match (file_name, harm) {
+                    ("conf", 0 | 3) => content[15] ^= 1,
+                    ("conf", 1) => content.clear(),
+                    ("conf", _) => {
+                        fs::remove_file(&path).unwrap();
+                        continue;
+                    }
+                    (snapshot, 0..3) if snapshot.starts_with("snap.") => {
+                        let middle = content.len() / 2;
+                        if harm == 0 { content[middle] ^= 1 } else { content.truncate(middle * (2 - harm)) }
+                    }
+                    _ => continue,
+                }
+                fs::write(&path, content).unwrap();
+            }
+            let store = engine.open(&name, Profile::Sealed).unwrap();
+            for number in 0..count {
+                let found = store.get(&key(number)).unwrap();
+                assert!(found.is_some_and(|value| value == vec![number as u8; bytes]), "{name}: {number}");
+            }
+            assert_eq!(store.at_or_after(&key(count)).unwrap(), None);
+            drop(store);
+            assert_eq!(fs::read(files.join("conf")).unwrap(), conf, "{name}");
+        }
+    }
 }
 
 #[test]

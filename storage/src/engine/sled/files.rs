@@ -8,21 +8,8 @@ use std::path::Path;
 use crate::directory;
 use crate::engine::Error;
 
-/// Suffix of a snapshot that a crash left half written; sled may refuse to open with one about.
-const GENERATING: &str = ".generating";
-
 pub(super) fn name_of(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
-}
-
-pub(super) fn remove_half_snapshots(path: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(path)? {
-        let path = entry?.path();
-        if name_of(&path).is_some_and(|name| name.ends_with(GENERATING)) {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn remove_dir_if_present(path: &Path) -> Result<(), Error> {
