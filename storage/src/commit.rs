@@ -113,7 +113,10 @@ impl Writer {
                     done.give(opened);
                 }
                 Command::Roll(done) => {
-                    let rolled = self.writable().and_then(|()| self.room()).and_then(|()| self.roll());
+                    let rolled = self
+                        .writable()
+                        .and_then(|()| self.shared.note_room(self.options.disk_reserve_bytes))
+                        .and_then(|()| self.roll());
                     done.give(rolled.map(|()| self.shared.head()));
                 }
                 Command::Close => break,
@@ -149,7 +152,10 @@ impl Writer {
     fn group(&mut self) -> Group {
         let head = self.shared.head();
         let ingest_time = self.clock.now().max(self.last_ingest_time);
-        let ready = self.writable().and_then(|()| self.room()).and_then(|()| self.roll_if_full());
+        let ready = self
+            .writable()
+            .and_then(|()| self.shared.note_room(self.options.disk_reserve_bytes))
+            .and_then(|()| self.roll_if_full());
         let refused = ready.err();
         Group { block: BlockBuilder::new(head, ingest_time), events: 0, head, refused, answers: Vec::new() }
     }
@@ -311,21 +317,6 @@ impl Writer {
             State::ReadOnly(reason) => Err(Error::ReadOnly(reason)),
             State::Serving | State::DiskFull(_) => Ok(()),
         }
-    }
-
-    /// Whether the disk has room for another commit: running out in the middle of one cannot be mended.
-    fn room(&self) -> Result<(), Error> {
-        let reserve_bytes = self.options.disk_reserve_bytes;
-        let free_bytes = self.shared.segments.engine.free_bytes()?;
-        if free_bytes < reserve_bytes {
-            let error = Error::DiskFull { free_bytes, reserve_bytes };
-            // The figures change all the time; the state does not.
-            self.shared
-                .set_state(State::DiskFull(format!("less than {reserve_bytes} bytes are free on the disk")));
-            return Err(error);
-        }
-        self.shared.set_state(State::Serving);
-        Ok(())
     }
 
     /// A failed write or sync is final: nothing more is acknowledged until the log is opened again.

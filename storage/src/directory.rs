@@ -1,4 +1,4 @@
-//! Directories whose names outlive a power cut.
+//! Directories: names that outlive a power cut, and the room that is left.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,6 +26,12 @@ pub(crate) fn create(dir: &Path) -> io::Result<()> {
 /// Makes the names in `dir` durable.
 pub(crate) fn sync(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Bytes that can still be written on the disk of `dir`.
+pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(test)]

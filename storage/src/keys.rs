@@ -5,6 +5,9 @@ use crate::event::Offset;
 /// The version of everything on disk that is not versioned by itself.
 pub(crate) const FORMAT_VERSION: u8 = 1;
 
+/// Beside the stores: room to open the log with when the disk is full. Not a store.
+pub(crate) const BALLAST: &str = "BALLAST";
+
 /// The store of derived state: removing it costs time, not data.
 pub(crate) const DERIVED: &str = "derived";
 

@@ -36,6 +36,7 @@ pub mod engine;
 pub mod event;
 
 mod api;
+mod ballast;
 mod bytes;
 mod codec;
 mod commit;

@@ -1,7 +1,7 @@
 //! One process a directory: a lock that the system drops when its holder dies, and that names the holder.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 
 use crate::directory;
@@ -35,7 +35,11 @@ impl DirectoryLock {
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        match writeln!(file, "{}", std::process::id()) {
+            // The holder's number is a courtesy that a full disk does not allow.
+            Err(error) if error.kind() == ErrorKind::StorageFull => {}
+            written => written.map_err(io)?,
+        }
         Ok(Self { _file: file })
     }
 }

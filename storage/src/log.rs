@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use uuid::Uuid;
 
 use crate::api::{Append, Appended, Info, Options, Totals, Wait};
+use crate::ballast::Ballast;
 use crate::block::{BLOCK_ROWS_MAX, Block};
 use crate::commit::{Command, Writer};
 use crate::done::Done;
@@ -47,8 +48,18 @@ impl Log {
     /// Opens the log in a directory, or makes one there. Blocks while it recovers.
     pub fn open_dir(dir: &Path, options: Options) -> Result<Self, Error> {
         let lock = DirectoryLock::take(dir)?;
+        let ballast = Ballast::of(dir, options.disk_reserve_bytes);
+        ballast.release_if_needed();
         let engine = SledEngine::new(dir.join("segments"))?;
-        Self::start(Arc::new(engine), Arc::new(SystemClock), options, Some(lock))
+        let log = Self::start(Arc::new(engine), Arc::new(SystemClock), options, Some(lock))?;
+        ballast.restore();
+        log.on_state(move |state| {
+            // Takes a moment, once, after a disk that was full.
+            if state == State::Serving {
+                ballast.restore();
+            }
+        });
+        Ok(log)
     }
 
     /// Opens the log on an engine and a clock of the caller's choice.
@@ -78,6 +89,9 @@ impl Log {
         if let Some(reason) = read_only {
             shared.set_state(State::ReadOnly(reason));
         }
+
+        // Whoever opens the log on a full disk is to see that before the first append.
+        let _ = shared.note_room(options.disk_reserve_bytes);
 
         let (commands, received) = sync_channel(options.append_queue_max);
         let (snapshot_sender, snapshot_receiver) = sync_channel::<Vec<u8>>(1);

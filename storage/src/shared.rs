@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 use crate::block::{Block, Tally};
+use crate::error::Error;
 use crate::event::{Offset, Timestamp};
 use crate::projection::Projection;
 use crate::segments::Segments;
@@ -135,6 +136,19 @@ impl Shared {
         for listener in &*self.state_listeners.read().unwrap_or_else(PoisonError::into_inner) {
             listener(state.clone());
         }
+    }
+
+    /// Whether the disk has room for another commit, which the state says from now on: running out in the middle of
+    /// one cannot be mended.
+    pub(crate) fn note_room(&self, reserve_bytes: u64) -> Result<(), Error> {
+        let free_bytes = self.segments.engine.free_bytes()?;
+        if free_bytes < reserve_bytes {
+            // The figures change all the time; the state does not.
+            self.set_state(State::DiskFull(format!("less than {reserve_bytes} bytes are free on the disk")));
+            return Err(Error::DiskFull { free_bytes, reserve_bytes });
+        }
+        self.set_state(State::Serving);
+        Ok(())
     }
 
     pub(crate) fn on_commit(&self, listener: Box<dyn Fn(Offset) + Send + Sync>) {

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use downlink_proto::v1::admin_service_client::AdminServiceClient;
 use downlink_proto::v1::get_log_info_response::State;
 use downlink_proto::v1::ingest_service_client::IngestServiceClient;
 use downlink_proto::v1::log_service_client::LogServiceClient;
 use downlink_proto::v1::query_service_client::QueryServiceClient;
-use downlink_proto::v1::{AppendRequest, Event, GetLogInfoRequest, ReadRequest, Value, read_response, value};
+use downlink_proto::v1::{
+    AppendRequest, Event, GetLogInfoRequest, ReadRequest, RollSegmentRequest, Value, read_response, value,
+};
 use downlink_storage::engine::memory::MemoryEngine;
 use downlink_storage::engine::sled::SledEngine;
 use downlink_storage::engine::{Engine as _, Profile};
@@ -55,6 +58,45 @@ async fn a_full_disk_refuses_appends_until_there_is_room_and_reads_go_on() {
     assert_eq!(server.info().await.state(), State::Serving);
     assert_eq!(Books::of(&server).await, books.plus(1, 0, 3));
     assert_eq!(signals(&server.read_all().await), ["before", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_started_on_a_disk_without_a_byte_left_serves_what_it_has() {
+    let disk = Tmpfs::mount();
+    let data = disk.path().join("data");
+    let server = Server::start_with(&data, ["--set", "segment_blocks_max=2"]);
+    for number in 0..6 {
+        server.append(vec![event(&format!("before/{number}"), 1.0)]).await;
+    }
+    roll(&server).await;
+    let before = server.read_all().await;
+    let ballast = data.join("BALLAST");
+    assert!(ballast.exists());
+    server.kill();
+
+    let filler = disk.fill_to_the_last_byte();
+    for is_first in [true, false] {
+        let server = Server::start(&data);
+        assert_eq!(server.info().await.state(), State::DiskFull, "before the first append");
+        assert_eq!(server.read_all().await, before);
+        let batch = AppendRequest { events: vec![event("refused", 2.0)], ..AppendRequest::default() };
+        refused(server.ingest().await.append(batch).await).is(Code::ResourceExhausted, "DISK_FULL");
+        assert!(!ballast.exists(), "it has been given up");
+        if is_first {
+            server.kill();
+            continue;
+        }
+        std::fs::remove_file(&filler).expect("room again");
+        server.append(vec![event("after", 3.0)]).await;
+        assert_eq!(server.info().await.state(), State::Serving);
+        assert!(ballast.exists(), "it is put back");
+        assert_eq!(server.read_all().await.len(), before.len() + 1);
+    }
+}
+
+async fn roll(server: &Server) {
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    admin.roll_segment(RollSegmentRequest { wait_until_sealed: true }).await.expect("rolled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,6 +246,16 @@ impl Tmpfs {
         let chunk = vec![1; MIB];
         while self.free_mib() >= RESERVE_MIB {
             std::io::Write::write_all(&mut &file, &chunk).expect("room");
+        }
+        path
+    }
+
+    /// Leaves nothing at all.
+    fn fill_to_the_last_byte(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        let file = File::create(&path).expect("a file");
+        for length in [MIB, 1] {
+            while std::io::Write::write_all(&mut &file, &vec![1; length]).is_ok() {}
         }
         path
     }

@@ -1,7 +1,6 @@
 //! Stores on a real disk: one sled database per directory, made durable by a sync of our own.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -176,8 +175,7 @@ impl Engine for SledEngine {
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {
-        let stat = rustix::fs::statvfs(&self.dir).map_err(io::Error::from)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(directory::free_bytes(&self.dir)?)
     }
 }
 

@@ -241,7 +241,8 @@ fn collect(root: &Path, dir: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(root, &path, files);
-        } else {
+        } else if !path.ends_with("BALLAST") {
+            // Megabytes without content, made anew when it is gone.
             let name = path.strip_prefix(root).expect("inside").to_owned();
             files.insert(name, fs::read(&path).expect("a file"));
         }
