@@ -11,9 +11,10 @@ use downlink_proto::v1::ingest_service_client::IngestServiceClient;
 use downlink_proto::v1::log_service_client::LogServiceClient;
 use downlink_proto::v1::query_service_client::QueryServiceClient;
 use downlink_proto::v1::{
-    AppendRequest, AppendResponse, Event, GetLatestRequest, GetLatestResponse, GetLogInfoRequest,
-    GetLogInfoResponse, ListSignalsRequest, ListSignalsResponse, ReadRequest, ReadResponse,
-    RollSegmentRequest, RollSegmentResponse, SubscribeRequest, read_response,
+    AppendRequest, AppendResponse, DefineSignalsRequest, DefineSignalsResponse, Event, GetLatestRequest,
+    GetLatestResponse, GetLogInfoRequest, GetLogInfoResponse, ListSignalsRequest, ListSignalsResponse,
+    ReadRequest, ReadResponse, RollSegmentRequest, RollSegmentResponse, Signal, SubscribeRequest,
+    read_response,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
@@ -112,6 +113,29 @@ impl Client {
         retry(self.options.retry_for, || self.append(request.clone())).await
     }
 
+    /// Tells the log what signals mean, all of them or none: unit, meaning, states, limits, expected period. A
+    /// definition replaces the one before; the same again changes nothing, so it is tried again where that can help.
+    ///
+    /// ```no_run
+    /// # async fn example(client: downlink_client::Client) -> Result<(), downlink_client::Error> {
+    /// use downlink_client::v1::Signal;
+    ///
+    /// let signal = Signal {
+    ///     name: "lab/fan".to_owned(),
+    ///     description: "The fan above the oven".to_owned(),
+    ///     states: [(0, "Off".to_owned()), (1, "On".to_owned())].into(),
+    ///     ..Signal::default()
+    /// };
+    /// client.define_signals(vec![signal]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn define_signals(&self, signals: Vec<Signal>) -> Result<DefineSignalsResponse> {
+        let request = DefineSignalsRequest { signals };
+        let call = async || self.answer(self.ingest().define_signals(self.timed(request.clone())).await);
+        retry(self.options.retry_for, call).await
+    }
+
     /// Opens a stream of appends that batches, pipelines, and goes on after a lost connection.
     pub async fn appender(&self, options: AppenderOptions) -> Result<Appender> {
         Appender::open(self.clone(), options).await
@@ -181,13 +205,13 @@ impl Client {
         IngestServiceClient::new(self.channel()).max_decoding_message_size(self.options.message_bytes_max)
     }
 
-    fn timed<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn timed<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.options.call_timeout);
         request
     }
 
-    fn answer<T>(&self, result: std::result::Result<tonic::Response<T>, Status>) -> Result<T> {
+    pub(crate) fn answer<T>(&self, result: std::result::Result<tonic::Response<T>, Status>) -> Result<T> {
         result.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
     }
 }

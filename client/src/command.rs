@@ -2,6 +2,9 @@
 
 mod bench;
 mod completions;
+mod consumers;
+mod define;
+mod definition_json;
 mod event_json;
 mod export;
 mod feed;
@@ -65,6 +68,8 @@ enum Command {
     Latest(latest::Latest),
     Signals(signals::Signals),
     Info(info::Info),
+    #[command(subcommand)]
+    Consumers(consumers::Consumers),
     Export(export::Export),
     Import(import::Import),
     #[command(subcommand)]
@@ -122,6 +127,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Latest(latest) => latest.run(&context).await,
         Command::Signals(signals) => signals.run(&context).await,
         Command::Info(info) => info.run(&context).await,
+        Command::Consumers(consumers) => consumers.run(&context).await,
         Command::Export(export) => export.run(&context).await,
         Command::Import(import) => import.run(&context).await,
         Command::Feed(feed) => feed.run(&context).await,

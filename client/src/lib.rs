@@ -2,7 +2,7 @@
 //!
 //! [`Client`] is a connection: a typed method for each call. [`Appender`] takes a stream of events in, in
 //! batches, and sends each exactly once, whatever happens to the connection or the server meanwhile.
-//! [`Subscription`] follows the log and resumes by itself. [`Error::is_retryable`] says what a retry can mend.
+//! [`Subscription`] follows the log and resumes by itself; a [`Consumer`] resumes where any process left it. [`Error::is_retryable`] says what a retry can mend.
 //!
 //! ```no_run
 //! use downlink_client::{AppenderOptions, Client, Frame, event, v1};
@@ -32,6 +32,8 @@
 
 pub mod append;
 mod client;
+mod consumer;
+pub mod definition;
 mod error;
 mod event;
 pub mod iss;
@@ -43,6 +45,7 @@ pub mod time;
 
 pub use append::{Appender, AppenderOptions};
 pub use client::{Client, ClientOptions, Replay};
+pub use consumer::Consumer;
 pub use downlink_proto::v1;
 pub use error::{Error, ErrorKind, FieldViolation, Refusal};
 pub use event::{IntoValue, event};

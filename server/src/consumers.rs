@@ -5,9 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_storage::{
-    Error, Event, Latest, Log, Offset, Quality, SYSTEM_PREFIX, SignalInfo, Timestamp, Value,
-};
+use downlink_storage::{Error, Event, Latest, Log, Offset, Quality, SYSTEM_PREFIX, Timestamp, Value};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// What the signals of consumers begin with.
@@ -58,18 +56,26 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 
 /// Where the consumer of this name has got to; `None` if there is none.
 pub(crate) fn find(log: &Log, name: &str) -> Option<Checkpoint> {
-    Checkpoint::of(&log.latest(&format!("{PREFIX}{name}"))?)
+    log.with_latest(&format!("{PREFIX}{name}"), Checkpoint::of)?
 }
 
 /// The consumers that come after `after`, by name; at most so many.
 pub(crate) fn list(log: &Log, after: Option<&str>, consumers_max: usize) -> Vec<(String, Checkpoint)> {
-    let after = after.map(|after| format!("{PREFIX}{after}"));
-    let is_there = |signal: &SignalInfo| Checkpoint::of(&signal.latest).is_some();
-    let found = log.signals_under(PREFIX, after.as_deref(), consumers_max, is_there);
-    let named = |signal: SignalInfo| {
-        Some((signal.name.strip_prefix(PREFIX)?.to_owned(), Checkpoint::of(&signal.latest)?))
-    };
-    found.into_iter().filter_map(named).collect()
+    let mut found = Vec::new();
+    let mut after = after.map(|after| format!("{PREFIX}{after}"));
+    loop {
+        let missing = consumers_max - found.len();
+        let signals = log.signals_under(PREFIX, after.as_deref(), missing, |_| true);
+        // Those that were deleted are passed over.
+        found.extend(signals.iter().filter_map(|signal| {
+            let name = signal.name.strip_prefix(PREFIX)?;
+            Some((name.to_owned(), Checkpoint::of(&signal.latest)?))
+        }));
+        match signals.last() {
+            Some(last) if found.len() < consumers_max => after = Some(last.name.to_string()),
+            Some(_) | None => return found,
+        }
+    }
 }
 
 /// The event that says where a consumer has got to; without an offset, that there is none of that name.

@@ -8,6 +8,8 @@ mod codec;
 mod connection;
 mod consumer;
 mod convert;
+mod define;
+mod definition;
 mod departure;
 mod door;
 mod ingest;

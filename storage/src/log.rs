@@ -234,7 +234,7 @@ impl Log {
     /// The numbers of the known signals whose names match.
     #[must_use]
     pub fn match_signals(&self, matches: impl Fn(&str) -> bool) -> Vec<SignalId> {
-        let names = self.projection().names(None);
+        let names = self.projection().names("", None);
         names.into_iter().filter(|(name, _)| matches(name)).map(|(_, id)| id).collect()
     }
 
@@ -246,27 +246,23 @@ impl Log {
         signals_max: usize,
         matches: impl Fn(&str) -> bool,
     ) -> Vec<SignalInfo> {
-        // Matching may take long: the writer must not wait for it.
-        let names = self.projection().names(after);
-        let wanted: Vec<_> =
-            names.into_iter().filter(|(name, _)| matches(name)).take(signals_max).map(|(_, id)| id).collect();
-        wanted.into_iter().filter_map(|id| self.projection().by_id(id).cloned()).collect()
+        self.signals_under("", after, signals_max, matches)
     }
 
-    /// Everything known of the signals whose names begin with `prefix` and come after `after`, by name; at most so
-    /// many of those that are `wanted`, which must be decided quickly.
+    /// The same of the signals whose names begin with `prefix`: the others cost nothing.
     #[must_use]
     pub fn signals_under(
         &self,
         prefix: &str,
         after: Option<&str>,
         signals_max: usize,
-        wanted: impl Fn(&SignalInfo) -> bool,
+        matches: impl Fn(&str) -> bool,
     ) -> Vec<SignalInfo> {
-        let ids = self.projection().under(prefix, after);
-        let known =
-            ids.into_iter().filter_map(|id| self.projection().by_id(id).filter(|info| wanted(info)).cloned());
-        known.take(signals_max).collect()
+        // Matching may take long: the writer must not wait for it.
+        let names = self.projection().names(prefix, after);
+        let wanted: Vec<_> =
+            names.into_iter().filter(|(name, _)| matches(name)).take(signals_max).map(|(_, id)| id).collect();
+        wanted.into_iter().filter_map(|id| self.projection().by_id(id).cloned()).collect()
     }
 
     /// Offset and ingest time of the newest event that is not the system's own.
@@ -284,7 +280,13 @@ impl Log {
     /// The newest event of a signal, by offset.
     #[must_use]
     pub fn latest(&self, name: &str) -> Option<Latest> {
-        self.projection().get(name).map(|info| info.latest.clone())
+        self.with_latest(name, Latest::clone)
+    }
+
+    /// What `read` makes of the newest event of a signal. It must be quick: the writer waits for it.
+    #[must_use]
+    pub fn with_latest<T>(&self, name: &str, read: impl FnOnce(&Latest) -> T) -> Option<T> {
+        self.projection().get(name).map(|info| read(&info.latest))
     }
 
     fn projection(&self) -> RwLockReadGuard<'_, Projection> {

@@ -109,21 +109,15 @@ impl Projection {
         self.signals.get(self.by_name.get(name)?)
     }
 
-    /// The names greater than `after`, in order.
-    pub(crate) fn names(&self, after: Option<&str>) -> Vec<(Arc<str>, SignalId)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let named = self.by_name.range::<str, _>((from, Bound::Unbounded));
-        named.map(|(name, id)| (name.clone(), *id)).collect()
-    }
-
-    /// The numbers of the signals whose names begin with `prefix` and are greater than `after`, by name.
-    pub(crate) fn under(&self, prefix: &str, after: Option<&str>) -> Vec<SignalId> {
+    /// The names that begin with `prefix` and are greater than `after`, in order.
+    pub(crate) fn names(&self, prefix: &str, after: Option<&str>) -> Vec<(Arc<str>, SignalId)> {
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
         };
         let named = self.by_name.range::<str, _>((from, Bound::Unbounded));
-        named.take_while(|(name, _)| name.starts_with(prefix)).map(|(_, id)| *id).collect()
+        let named = named.take_while(|(name, _)| name.starts_with(prefix));
+        named.map(|(name, id)| (name.clone(), *id)).collect()
     }
 
     /// Offset and ingest time of the newest event that is not the system's own.

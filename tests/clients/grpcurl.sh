@@ -84,6 +84,16 @@ shows '"doubleValue": "NaN"' "\"offset\": \"$((first + 1))\"" '"asOfOffset"'
 call 0 downlink.v1.QueryService/ListSignals "{\"filter\": \"$prefix/*\"}"
 shows "$prefix/level" "$prefix/state" "$prefix/note" "$prefix/blob" '"eventCount": "2"'
 
+call 0 downlink.v1.IngestService/DefineSignals "{\"signals\": [{\"name\": \"$prefix/state\", \"states\": {\"16\": \"Normal\"}, \"expectedPeriod\": \"10s\"}]}"
+shows '"firstOffset"' '"lastOffset"'
+call 0 downlink.v1.QueryService/ListSignals "{\"filter\": \"$prefix/state\"}"
+shows '"16": "Normal"' '"expectedPeriod": "10s"'
+
+call 0 downlink.v1.ConsumerService/CommitCheckpoint "{\"consumer\": \"$prefix\", \"nextOffset\": \"$first\"}"
+shows "\"nextOffset\": \"$first\"" '"eventsBehind"' '"etag"'
+call 0 downlink.v1.ConsumerService/ListConsumers '{}'
+shows "\"name\": \"$prefix\""
+
 call 0 downlink.v1.LogService/GetLogInfo '{}'
 shows '"logId"' '"headOffset"' '"receivedEvents"' '"STATE_SERVING"'
 

@@ -1,5 +1,6 @@
 //! `ConsumerService`: where consumers have got to, as durable and as exact as the log itself.
 
+mod client;
 mod errors;
 mod kill;
 

@@ -11,6 +11,7 @@ mod config;
 mod consumers;
 mod damage;
 mod day;
+mod definitions;
 mod disk;
 mod errors;
 mod harness;

@@ -99,8 +99,7 @@ async fn options_of_subscribe_that_are_not_served_yet_say_so() {
 async fn methods_that_are_not_served_yet_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let (mut ingest, mut query) = (server.ingest().await, server.query().await);
-    not_yet(refused(ingest.define_signals(v1::DefineSignalsRequest::default()).await));
+    let mut query = server.query().await;
     not_yet(refused(query.aggregate(v1::AggregateRequest::default()).await));
     not_yet(refused(query.lookup_offset(v1::LookupOffsetRequest::default()).await));
     let latest = v1::GetLatestRequest { as_of_offset: Some(1), ..Default::default() };

@@ -2,14 +2,16 @@
 
 use clap::Args;
 use downlink_client::time::rfc3339;
-use downlink_client::v1::{GetLatestRequest, LatestValue};
+use downlink_client::v1::{GetLatestRequest, LatestValue, Quality};
 
 use super::output::{Printer, value_cell};
 use super::unmatched::warn_of_unmatched;
 use super::value::quality_word;
 use super::{Context, Format, event_json};
 
-/// Prints the newest event of each signal, or of those named.
+/// Prints the newest event of each signal, or of those named, with unit or state where they are defined.
+///
+/// A value is old when it is older than its signal's definition expects.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink latest
@@ -54,13 +56,22 @@ impl Latest {
 
 fn row(latest: &LatestValue) -> [String; 6] {
     let event = latest.event.clone().unwrap_or_default();
-    let quality = format!("{}{}", quality_word(event.quality()), if latest.stale { ", old" } else { "" });
+    let quality = match (event.quality(), latest.stale) {
+        (quality, true) if quality != Quality::Stale => format!("{}, old", quality_word(quality)),
+        (quality, _) => quality_word(quality).to_owned(),
+    };
+    let value = match (&*latest.state, &*latest.unit) {
+        ("", "") => value_cell(&event),
+        ("", unit) => format!("{} {unit}", value_cell(&event)),
+        (state, _) => format!("{} ({state})", value_cell(&event)),
+    };
     let age = latest.age.as_ref().map(|age| age_text(age.seconds)).unwrap_or_default();
     let time = event.event_time.as_ref().map(rfc3339).unwrap_or_default();
-    [event.signal.clone(), time, age, event.offset.to_string(), quality, value_cell(&event)]
+    [event.signal.clone(), time, age, event.offset.to_string(), quality, value]
 }
 
-fn age_text(seconds: i64) -> String {
+/// A length of time in whole units.
+pub(super) fn age_text(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -74,6 +85,8 @@ fn json(latest: &LatestValue) -> serde_json::Value {
     let age = latest.age.map(|age| age.seconds as f64 + f64::from(age.nanos) / 1e9);
     object.insert("age_seconds".to_owned(), age.into());
     object.insert("stale".to_owned(), latest.stale.into());
+    object.insert("unit".to_owned(), latest.unit.as_str().into());
+    object.insert("state".to_owned(), latest.state.as_str().into());
     object.insert("unchanged_since".to_owned(), latest.unchanged_since.as_ref().map(rfc3339).into());
     object.into()
 }

@@ -1,18 +1,36 @@
-//! The items of the public feed, and what their values are.
+//! The items of the public feed: what they mean, in which unit, and what their values are.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use downlink_proto::v1::value::Kind;
+use downlink_proto::v1::{Signal, ValueType};
 
-/// Every item that the feed is known to have, with its kind: `analog` or `enum`.
-const CATALOGUE: &str = include_str!("catalogue.csv");
+use crate::definition::from_csv;
+
+/// Every item that the feed is known to have.
+const CATALOGUE: &[u8] = include_bytes!("catalogue.csv");
+
+static DEFINITIONS: LazyLock<Vec<Signal>> =
+    LazyLock::new(|| from_csv(CATALOGUE).expect("the catalogue is a table of definitions"));
 
 static NATURES: LazyLock<HashMap<&'static str, Nature>> = LazyLock::new(|| {
-    let rows = CATALOGUE.lines().skip(1).map(|row| row.split_once(',').expect("a row is pui,kind"));
-    let nature = |kind| if kind == "enum" { Nature::Enumerated } else { Nature::Analog };
-    rows.map(|(pui, kind)| (pui, nature(kind))).collect()
+    let nature = |signal: &Signal| match signal.value_type() {
+        ValueType::Int => Nature::Enumerated,
+        ValueType::Double
+        | ValueType::Bool
+        | ValueType::String
+        | ValueType::Bytes
+        | ValueType::Unspecified => Nature::Analog,
+    };
+    DEFINITIONS.iter().map(|signal| (&*signal.name, nature(signal))).collect()
 });
+
+/// The definition of every item, on signals whose names begin with `prefix`.
+pub fn definitions(prefix: &str) -> Vec<Signal> {
+    let named = |signal: &Signal| Signal { name: format!("{prefix}{}", signal.name), ..signal.clone() };
+    DEFINITIONS.iter().map(named).collect()
+}
 
 /// What the values of an item are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +76,25 @@ mod tests {
         assert_eq!(NATURES.len(), 337);
         let enumerated = NATURES.values().filter(|nature| **nature == Nature::Enumerated).count();
         assert_eq!(enumerated, 161);
-        assert!(CATALOGUE.lines().skip(1).all(|row| row.ends_with(",analog") || row.ends_with(",enum")));
+        for signal in &*DEFINITIONS {
+            assert!(!signal.display_name.is_empty() && !signal.description.is_empty(), "{signal:?}");
+            assert_eq!(signal.states.is_empty(), signal.value_type() == ValueType::Double, "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn the_definitions_know_units_states_periods_and_limits() {
+        let definitions = definitions("iss/");
+        let of = |name: &str| definitions.iter().find(|signal| signal.name == name).unwrap();
+        let pressure = of("iss/USLAB000058");
+        assert_eq!(
+            (&*pressure.unit, pressure.limits.len(), pressure.limits[0].low),
+            ("mm[Hg]", 3, Some(739.0))
+        );
+        assert_eq!(of("iss/NODE3000004").states[&16], "Normal");
+        assert_eq!(of("iss/USLAB000032").expected_period.unwrap().seconds, 10);
+        let units: std::collections::BTreeSet<_> = definitions.iter().map(|signal| &*signal.unit).collect();
+        assert!(units.is_superset(&["Cel", "kPa", "N.m", "deg/s", "{rev}/min"].into()), "{units:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downlink_proto::v1::{self, ErrorReason, value::Kind};
 use downlink_storage::batch::Row;
-use downlink_storage::{Batch, Clock, Timestamp, ValueRef};
+use downlink_storage::{Batch, Clock, SYSTEM_PREFIX, Timestamp, ValueRef};
 
 use super::convert::quality;
 use super::status::Refusal;
@@ -98,7 +98,8 @@ impl Checks {
         Ok(())
     }
 
-    fn signal(&self, signal: &str) -> Result<(), String> {
+    /// What is wrong with the name of a signal that a caller brings, if anything is.
+    pub(crate) fn signal(&self, signal: &str) -> Result<(), String> {
         if signal.is_empty() {
             return Err("must not be empty".to_owned());
         }
@@ -106,8 +107,12 @@ impl Checks {
         if signal.chars().any(char::is_control) {
             return Err("must not have control characters".to_owned());
         }
-        if signal.starts_with('_') {
-            return Err("names beginning with \"_\" are the system's own".to_owned());
+        // A feed says itself how its source is.
+        let is_feed = signal.strip_prefix("_feed/").is_some_and(|source| !source.is_empty());
+        if signal.starts_with(SYSTEM_PREFIX) && !is_feed {
+            return Err(
+                "names beginning with \"_\" are the system's own, but for \"_feed/<source>\"".to_owned()
+            );
         }
         Ok(())
     }

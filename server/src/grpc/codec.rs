@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use bytes::Buf as _;
-use downlink_proto::v1::{AppendRequest, AppendStreamRequest, ErrorReason};
+use downlink_proto::v1::{AppendRequest, AppendStreamRequest, DefineSignalsRequest, ErrorReason};
 use prost::DecodeError;
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -67,6 +67,15 @@ pub(crate) trait Outlined: Message + Default {
 }
 
 impl Outlined for AppendRequest {
+    fn outline(message: &[u8]) -> Result<Outline, DecodeError> {
+        let mut outline = Outline { bytes: message.len(), ..Outline::default() };
+        fields(message, |field, value| outline.event_in(1, field, value))?;
+        Ok(outline)
+    }
+}
+
+/// Each definition will be an event; its limits have the number of an event's attributes.
+impl Outlined for DefineSignalsRequest {
     fn outline(message: &[u8]) -> Result<Outline, DecodeError> {
         let mut outline = Outline { bytes: message.len(), ..Outline::default() };
         fields(message, |field, value| outline.event_in(1, field, value))?;

@@ -9,7 +9,7 @@ use downlink_proto::v1::{
     DefineSignalsResponse, ErrorReason,
 };
 use downlink_storage::{Append, Appended, Identity, Offset};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codec::{Codec, CompressionEncoding};
@@ -17,7 +17,6 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
 use uuid::Uuid;
 
 use super::Shared;
@@ -25,6 +24,7 @@ use super::append_stream;
 use super::arrival::{Arrival, Incoming};
 use super::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
 use super::convert;
+use super::define::define;
 use super::status::{Refusal, status};
 use crate::ingest::outcome;
 
@@ -34,14 +34,20 @@ pub(crate) struct IngestServer {
     shared: Arc<Shared>,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    define_calls: Arc<Semaphore>,
+    define_turns: Arc<Mutex<()>>,
 }
+
+/// Calls at once that define signals: each may take `batch_bytes_max`, and many times that once decoded.
+const DEFINE_CALLS_MAX: usize = 4;
 
 impl IngestServer {
     /// On what the services share.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let calls = Arc::new(Semaphore::new(shared.config.append_calls_max));
         let streams = Arc::new(Semaphore::new(shared.config.append_streams_max));
-        Self { shared, calls, streams }
+        let define_calls = Arc::new(Semaphore::new(DEFINE_CALLS_MAX));
+        Self { shared, calls, streams, define_calls, define_turns: Arc::default() }
     }
 
     fn grpc<C: Codec>(&self, codec: C) -> Grpc<C> {
@@ -65,12 +71,7 @@ impl IngestServer {
         let codec = BoundedCodec::<AppendRequest, AppendResponse>::new(self.batch_max());
         let mut grpc = self.grpc(codec);
         let call = grpc.unary(Call(|request| append(shared.clone(), request)), request);
-        // What the log has got by then it settles all the same.
-        let response = self.shared.in_time(call).await.unwrap_or_else(Status::into_http);
-        match Status::from_header_map(response.headers()) {
-            Some(status) => in_our_terms(status, self.shared.config.message_bytes_max).into_http(),
-            None => response,
-        }
+        self.in_terms(call, self.shared.config.message_bytes_max).await
     }
 
     async fn stream(self, request: http::Request<Body>) -> http::Response<Body> {
@@ -98,12 +99,30 @@ impl IngestServer {
     }
 
     async fn define_signals(self, request: http::Request<Body>) -> http::Response<Body> {
-        let call = Call(|_: Request<DefineSignalsRequest>| async {
-            Err::<Response<DefineSignalsResponse>, Status>(Refusal::not_served_yet("DefineSignals").into())
-        });
-        let mut grpc =
-            self.grpc(ProstCodec::default()).max_decoding_message_size(self.shared.config.request_bytes_max);
-        grpc.unary(call, request).await
+        let Ok(_permit) = self.define_calls.clone().try_acquire_owned() else {
+            let refusal = Refusal::new(ErrorReason::Overloaded, "too many calls define signals at once");
+            return Status::from(refusal).into_http();
+        };
+        let (shared, turns) = (self.shared.clone(), self.define_turns.clone());
+        let codec = BoundedCodec::<DefineSignalsRequest, DefineSignalsResponse>::new(self.batch_max());
+        let bytes_max = self.shared.config.batch_bytes_max;
+        let mut grpc = self.grpc(codec).max_decoding_message_size(bytes_max);
+        let call = grpc.unary(Call(|request| define(shared.clone(), turns.clone(), request)), request);
+        self.in_terms(call, bytes_max).await
+    }
+
+    /// The answer to a unary call, in time and in our own terms.
+    async fn in_terms(
+        &self,
+        call: impl Future<Output = http::Response<Body>>,
+        bytes_max: usize,
+    ) -> http::Response<Body> {
+        // What the log has got by then it settles all the same.
+        let response = self.shared.in_time(call).await.unwrap_or_else(Status::into_http);
+        match Status::from_header_map(response.headers()) {
+            Some(status) => in_our_terms(status, bytes_max).into_http(),
+            None => response,
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! `GetLatest` and `ListSignals`: what the log knows of each signal, a page at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use downlink_proto::v1::{
     ErrorReason, GetLatestRequest, GetLatestResponse, LatestValue, ListSignalsRequest, ListSignalsResponse,
     Signal, ValueType,
 };
-use downlink_storage::{Clock, Latest, Log, SignalInfo, Value};
+use downlink_storage::{Clock, Latest, Log, Quality, SignalInfo, Value};
 use tonic::Status;
 
 use super::Shared;
 use super::convert::{wire_duration, wire_latest, wire_time};
+use super::definition::{self, Brief};
 use super::request::{Page, names};
 use super::status::Refusal;
 use super::subscribe::since;
@@ -33,7 +35,10 @@ pub(crate) async fn get_latest(
     let answer = shared.unary("latest", move || {
         let head = log.head();
         let found = newest(&log, &names, &page)?;
-        let entries = found.into_iter().map(|(name, latest)| (name, latest_value(latest, &*clock)));
+        let entries = found.into_iter().map(|(name, latest)| {
+            let value = latest_value(latest, Brief::of(&log, &name), &*clock);
+            (name, value)
+        });
         let (values, next_page_token) = page.fill(entries);
         Ok::<_, Refusal>(GetLatestResponse { values, next_page_token, as_of_offset: head.get() })
     });
@@ -58,11 +63,14 @@ fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>
     Ok(wanted.into_iter().map(|signal| (signal.name.to_string(), signal.latest)).collect())
 }
 
-fn latest_value(latest: Latest, clock: &dyn Clock) -> LatestValue {
+fn latest_value(latest: Latest, definition: Brief, clock: &dyn Clock) -> LatestValue {
+    let age = since(clock.now(), latest.event.event_time);
     LatestValue {
-        age: Some(wire_duration(since(clock.now(), latest.event.event_time))),
-        stale: false,
+        age: Some(wire_duration(age)),
+        stale: latest.event.quality == Quality::Stale || definition.is_outlived(age),
         unchanged_since: Some(wire_time(latest.unchanged_since)),
+        unit: definition.unit.clone(),
+        state: definition.label(&latest.event.value),
         event: Some(wire_latest(latest)),
     }
 }
@@ -77,29 +85,52 @@ pub(crate) async fn list_signals(
     let page = Page::new(request.page_size, &request.page_token, &shared.config)?;
     let log = shared.log.clone();
     let answer = shared.unary("signals", move || {
-        let wanted = log.signals(page.after.as_deref(), page.entries_enough(), |name| names.wants(name));
-        let (signals, next_page_token) =
-            page.fill(wanted.into_iter().map(|signal| (signal.name.to_string(), wire_signal(signal))));
+        let found = with_events(&log, &names, &page).chain(without_events(&log, &names, &page));
+        // By name: either part is in order, and neither is shorter than a page needs.
+        let found: BTreeMap<String, Signal> = found.collect();
+        let (signals, next_page_token) = page.fill(found.into_iter());
         ListSignalsResponse { signals, next_page_token }
     });
     answer.await
 }
 
+/// The signals wanted that have had events.
+fn with_events(log: &Log, names: &Names, page: &Page) -> impl Iterator<Item = (String, Signal)> {
+    let found = log.signals(page.after.as_deref(), page.entries_enough(), |name| names.wants(name));
+    found.into_iter().map(|signal| {
+        let definition = definition::find(log, &signal.name).unwrap_or_default();
+        (signal.name.to_string(), wire_signal(signal, definition))
+    })
+}
+
+/// The signals wanted that are defined but have had no event yet.
+fn without_events(log: &Log, names: &Names, page: &Page) -> impl Iterator<Item = (String, Signal)> {
+    let after = page.after.as_ref().map(|after| format!("{}{after}", definition::PREFIX));
+    let is_wanted = |name: &str| {
+        let defined = name.strip_prefix(definition::PREFIX);
+        defined.is_some_and(|name| names.wants(name) && !log.knows(name))
+    };
+    let found = log.signals_under(definition::PREFIX, after.as_deref(), page.entries_enough(), is_wanted);
+    let signal = |name: &str| Some((name.to_owned(), definition::find(log, name)?));
+    found.into_iter().filter_map(move |kept| signal(kept.name.strip_prefix(definition::PREFIX)?))
+}
+
 /// Without a definition the kind of its values is that of the newest.
-fn wire_signal(signal: SignalInfo) -> Signal {
-    let value_type = match signal.latest.event.value {
+fn wire_signal(signal: SignalInfo, definition: Signal) -> Signal {
+    let newest = match signal.latest.event.value {
         Value::Double(_) => ValueType::Double,
         Value::Int(_) => ValueType::Int,
         Value::Bool(_) => ValueType::Bool,
         Value::String(_) => ValueType::String,
         Value::Bytes(_) => ValueType::Bytes,
     };
+    let defined = definition.value_type();
     Signal {
         name: signal.name.to_string(),
         signal_id: signal.id.0,
-        value_type: value_type.into(),
+        value_type: if defined == ValueType::Unspecified { newest } else { defined }.into(),
         event_count: signal.events,
         latest: Some(wire_latest(signal.latest)),
-        ..Signal::default()
+        ..definition
     }
 }

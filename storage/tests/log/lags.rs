@@ -91,7 +91,7 @@ fn signals_are_found_by_the_begin_of_their_names() {
     let names = ["_", "_a", "_a/1", "_a/2", "_a/3", "_a0", "_b/1", "z"];
     append(&log, anonymous(names.map(|name| event(name, 1)).into())).unwrap();
     let under = |prefix, after, most| {
-        let found = log.signals_under(prefix, after, most, |info| &*info.name != "_a/2");
+        let found = log.signals_under(prefix, after, most, |name| name != "_a/2");
         found.into_iter().map(|info| info.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(under("_a/", None, 9), ["_a/1", "_a/3"]);
