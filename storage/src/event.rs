@@ -31,6 +31,13 @@ impl Offset {
         Self(self.0.saturating_add(events))
     }
 
+    /// The offset `events` before it, but not before the first.
+    #[must_use]
+    pub const fn minus(self, events: u64) -> Self {
+        let number = self.0.saturating_sub(events);
+        if number == 0 { Self::FIRST } else { Self(number) }
+    }
+
     /// How many events lie from `earlier` (inclusive) to `self` (exclusive); 0 if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {

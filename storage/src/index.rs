@@ -59,6 +59,51 @@ impl SegmentIndex {
         listed.into_iter().chain(self.next_hole(from, start, listed)).min()
     }
 
+    /// Where what may matter to a reader of `signals` ends, not beyond `before` and after `first`, where the
+    /// segment begins: with a block that holds one of them, or where offsets are missing altogether.
+    pub(crate) fn last_with(&self, first: Offset, before: Offset, signals: &[SignalId]) -> Option<Offset> {
+        let end = self.blocks.partition_point(|block| block.first_offset < before);
+        let listed = signals.iter().filter_map(|signal| {
+            let positions = self.postings.get(signal)?;
+            positions[..positions.partition_point(|position| (*position as usize) < end)].last().copied()
+        });
+        let listed = listed.max().map(|position| self.block_end(position as usize).min(before));
+        listed.into_iter().chain(self.last_hole((first, before), end, listed)).max()
+    }
+
+    /// Where the last missing offsets in this range and after `from` end; `end` blocks begin before its end.
+    fn last_hole(
+        &self,
+        (first, before): (Offset, Offset),
+        end: usize,
+        from: Option<Offset>,
+    ) -> Option<Offset> {
+        let mut expected = before;
+        for (position, block) in self.blocks[..end].iter().enumerate().rev() {
+            if from.is_some_and(|from| expected <= from) {
+                return None;
+            }
+            if self.block_end(position) < expected {
+                return Some(expected);
+            }
+            expected = block.first_offset;
+        }
+        (from.is_none() && expected > first).then_some(expected)
+    }
+
+    /// Where offsets begin to be missing, if they are missing at `offset`; the first of all if none is known
+    /// before it.
+    pub(crate) fn hole_at(&self, offset: Offset) -> Offset {
+        let after = self.blocks.partition_point(|block| block.first_offset <= offset);
+        let Some(position) = after.checked_sub(1) else { return Offset::FIRST };
+        let (begin, end) = (self.blocks[position].first_offset, self.block_end(position));
+        if end > offset { begin } else { end }
+    }
+
+    fn block_end(&self, position: usize) -> Offset {
+        self.blocks[position].first_offset.plus(self.blocks[position].events)
+    }
+
     /// The first missing offset at or after `from` and before `until`.
     fn next_hole(&self, from: Offset, start: usize, until: Option<Offset>) -> Option<Offset> {
         let mut expected = from;

@@ -42,7 +42,7 @@ fn in_segment(segment: &Segment, from: Offset) -> Result<Option<Timestamp>, Erro
         Found::Block(block) => {
             block.events().find(|event| event.offset >= from).map(|event| event.ingest_time)
         }
-        Found::Missing(_) => None,
+        Found::Missing { .. } => None,
     };
     Ok(Some(found.unwrap_or(block.ingest_time_first)))
 }

@@ -220,6 +220,12 @@ impl Log {
         read::read(&self.inner.shared, from, signals)
     }
 
+    /// The piece of the log that ends at `before`; with `signals`, the last piece before it that may matter to who
+    /// wants only those. Blocks on the disk.
+    pub fn read_back(&self, before: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
+        read::read_back(&self.inner.shared, before, signals)
+    }
+
     /// The offset of a moment. Blocks on the disk.
     pub fn seek(&self, to: Seek) -> Result<Offset, Error> {
         read::seek(&self.inner.shared, to)

@@ -1,4 +1,4 @@
-//! From an offset to the next piece of the log: a block, a gap, or the head.
+//! From an offset to the next piece of the log, or the one before: a block, a gap, or nothing further.
 
 use std::sync::Arc;
 
@@ -6,12 +6,14 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::event::{Offset, SignalId, Timestamp};
 use crate::segment::{Found, Segment};
+use crate::segments::Entry;
 use crate::shared::Shared;
 
 /// The next piece of the log.
 #[derive(Clone, Debug)]
 pub enum Chunk {
-    /// Events; the block contains the offset asked for or, for a reader of some signals, the next that matters.
+    /// Events; the block contains the offset asked for or, for a reader of some signals, the next that matters to
+    /// it in its direction.
     Block(Arc<Block>),
     /// Events that are lost to damage.
     Gap {
@@ -20,12 +22,12 @@ pub enum Chunk {
         /// The first after them.
         end: Offset,
     },
-    /// No event of the signals asked for lies below this offset.
+    /// No event of the signals asked for lies between the place asked for and this one.
     Skipped {
         /// Where to go on.
         end: Offset,
     },
-    /// There is nothing yet.
+    /// There is nothing further: the head, or, for who reads backwards, the oldest event.
     Head,
 }
 
@@ -49,14 +51,7 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
         };
     };
     let end = end.unwrap_or(head).min(head);
-    let segment = match shared.segments.open(entry) {
-        Ok(segment) => segment,
-        Err(Error::Damaged(error)) => {
-            tracing::warn!(segment = %entry.first, error, "damaged segment");
-            return Ok(Chunk::Gap { first: from, end });
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(segment) = open(shared, entry)? else { return Ok(Chunk::Gap { first: from, end }) };
     let wanted = match signals {
         Some(signals) => match next_wanted(&segment, from, signals, end) {
             Ok(next) => next,
@@ -66,7 +61,60 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
     };
     match segment.read(wanted, end)? {
         Found::Block(block) => Ok(Chunk::Block(block)),
-        Found::Missing(missing_end) => Ok(Chunk::Gap { first: wanted, end: missing_end }),
+        Found::Missing { end, .. } => Ok(Chunk::Gap { first: wanted, end }),
+    }
+}
+
+/// The piece that ends at `before`; with `signals`, the last piece before it that holds one of them.
+pub(crate) fn read_back(
+    shared: &Shared,
+    before: Offset,
+    signals: Option<&[SignalId]>,
+) -> Result<Chunk, Error> {
+    let (oldest, head) = (shared.segments.oldest(), shared.head());
+    if before > head {
+        return Err(Error::BeyondHead { offset: before, head });
+    }
+    if before <= oldest {
+        return if before == oldest {
+            Ok(Chunk::Head)
+        } else {
+            Err(Error::Truncated { offset: before, oldest })
+        };
+    }
+    let newest = before.minus(1);
+    if let Some(block) = shared.cached(newest) {
+        return Ok(Chunk::Block(block));
+    }
+    // Every segment is missing.
+    let Some((entry, end)) = shared.segments.locate(newest) else {
+        return Ok(Chunk::Gap { first: oldest, end: before });
+    };
+    let Some(segment) = open(shared, entry)? else {
+        return Ok(Chunk::Gap { first: entry.first, end: before });
+    };
+    let wanted = match signals {
+        Some(signals) => match segment.index().last_with(entry.first, before, signals) {
+            Some(wanted) => wanted,
+            None => return Ok(Chunk::Skipped { end: entry.first }),
+        },
+        None => before,
+    };
+    match segment.read(wanted.minus(1), end.unwrap_or(head).min(head))? {
+        Found::Block(block) => Ok(Chunk::Block(block)),
+        Found::Missing { first, .. } => Ok(Chunk::Gap { first, end: wanted }),
+    }
+}
+
+/// The segment, unless it is damaged.
+fn open(shared: &Shared, entry: Entry) -> Result<Option<Arc<Segment>>, Error> {
+    match shared.segments.open(entry) {
+        Ok(segment) => Ok(Some(segment)),
+        Err(Error::Damaged(error)) => {
+            tracing::warn!(segment = %entry.first, error, "damaged segment");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

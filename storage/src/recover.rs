@@ -202,7 +202,7 @@ fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Op
                     derived.apply(&block, options.request_ids_max);
                     block.end_offset()
                 }
-                Found::Missing(missing_end) => missing_end,
+                Found::Missing { end, .. } => end,
             };
         }
     }

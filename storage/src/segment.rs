@@ -32,8 +32,13 @@ pub(crate) struct Segment {
 pub(crate) enum Found {
     /// A block that contains it.
     Block(Arc<Block>),
-    /// Nothing that can be read, up to this offset (exclusive).
-    Missing(Offset),
+    /// Nothing that can be read around it.
+    Missing {
+        /// The first missing offset.
+        first: Offset,
+        /// The first after them.
+        end: Offset,
+    },
 }
 
 impl Segment {
@@ -110,21 +115,27 @@ impl Segment {
             }
             Err(error) => return Err(error.into()),
         };
+        let mut first = if pair.is_some() { self.header.first } else { self.index().hole_at(offset) };
         if let Some((key, value)) = pair
-            && let Some(first) = keys::block_offset(&key)
+            && let Some(begin) = keys::block_offset(&key)
         {
             match Block::decode(&value) {
-                Ok(block) if block.first_offset() == first && block.end_offset() > offset => {
+                Ok(block) if block.first_offset() == begin && block.end_offset() > offset => {
                     return Ok(Found::Block(Arc::new(block)));
                 }
-                Ok(_) => {}
+                Ok(block) if block.first_offset() == begin => first = block.end_offset(),
+                Ok(_) => first = begin,
                 Err(block::DecodeError::NewerVersion { found }) => {
                     return Err(Error::NewerFormat { found, supported: FORMAT_VERSION });
                 }
-                Err(error) => tracing::warn!(block = %first, %error, "damaged block"),
+                Err(error) => {
+                    tracing::warn!(block = %begin, %error, "damaged block");
+                    first = begin;
+                }
             }
         }
-        Ok(Found::Missing(self.next_key(offset).map_or(end, |next| next.min(end))))
+        let first = first.max(self.header.first);
+        Ok(Found::Missing { first, end: self.next_key(offset).map_or(end, |next| next.min(end)) })
     }
 
     /// The first block key after `offset`.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use downlink_storage::engine::memory::MemoryEngine;
 use downlink_storage::{
-    Append, Appended, Chunk, Clock, Error, Event, Identity, Log, Offset, Opened, Options, Quality, SignalId,
-    Timestamp, Value,
+    Append, Appended, Chunk, Clock, Error, Event, EventRef, Identity, Log, Offset, Opened, Options, Quality,
+    SignalId, Timestamp, Value,
 };
 
 /// No wait of a test is longer: whatever takes longer hangs.
@@ -161,12 +161,77 @@ pub(crate) fn read_all(log: &Log) -> (Vec<Read>, Vec<(u64, u64)>) {
     read_from(log, log.oldest(), None)
 }
 
-/// Everything from `from` on; with `signals`, at least all events of those.
+/// Everything from `from` on; with `signals`, at least all events of those. Who reads backwards finds the same.
 pub(crate) fn read_from(
     log: &Log,
-    mut from: Offset,
+    from: Offset,
     signals: Option<&[SignalId]>,
 ) -> (Vec<Read>, Vec<(u64, u64)>) {
+    let (events, gaps) = read_forwards(log, from, signals);
+    let wanted = |events: &[Read]| -> Vec<Read> {
+        let wanted = events.iter().filter(|read| signals.is_none_or(|ids| ids.contains(&read.signal_id)));
+        wanted.cloned().collect()
+    };
+    let (back, gaps_back) = read_backwards(log, from, signals);
+    assert_eq!(wanted(&back), wanted(&events), "backwards to {from}");
+    assert_eq!(joined(gaps_back), joined(gaps.clone()), "backwards to {from}");
+    (events, gaps)
+}
+
+/// Gaps that touch each other as one.
+fn joined(mut gaps: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    gaps.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (first, end) in gaps {
+        match joined.last_mut().filter(|last| last.1 == first) {
+            Some(last) => last.1 = end,
+            None => joined.push((first, end)),
+        }
+    }
+    joined
+}
+
+/// The same events and gaps, found from the head back to `until`.
+fn read_backwards(log: &Log, until: Offset, signals: Option<&[SignalId]>) -> (Vec<Read>, Vec<(u64, u64)>) {
+    let (mut events, mut gaps) = (Vec::new(), Vec::new());
+    let mut before = log.head();
+    while before > until {
+        let place = before;
+        match log.read_back(before, signals).expect("the log can be read") {
+            Chunk::Block(block) => {
+                assert!(signals.is_some() || block.end_offset() >= before, "the block ends at {before}");
+                let rows: Vec<_> = block.events().map(|event| read(&event)).collect();
+                let range = |read: &Read| read.offset >= until && read.offset < before;
+                events.extend(rows.into_iter().rev().filter(range));
+                before = block.first_offset();
+            }
+            Chunk::Gap { first, end } => {
+                assert!(end <= before, "a gap is not behind what was asked for");
+                gaps.push((first.max(until).get(), end.get()));
+                before = first;
+            }
+            Chunk::Skipped { end } => {
+                assert!(signals.is_some(), "nothing is skipped for who wants all");
+                before = end;
+            }
+            Chunk::Head => panic!("nothing before {before}, but the log begins at {until}"),
+        }
+        assert!(before < place, "reading goes back from {place}");
+    }
+    events.reverse();
+    (events, gaps)
+}
+
+fn read(event: &EventRef<'_>) -> Read {
+    Read {
+        offset: event.offset,
+        ingest_time: event.ingest_time,
+        signal_id: event.signal_id,
+        event: event.to_event(),
+    }
+}
+
+fn read_forwards(log: &Log, mut from: Offset, signals: Option<&[SignalId]>) -> (Vec<Read>, Vec<(u64, u64)>) {
     let (mut events, mut gaps) = (Vec::new(), Vec::new());
     loop {
         let before = from;
@@ -174,12 +239,7 @@ pub(crate) fn read_from(
             Chunk::Block(block) => {
                 assert!(signals.is_some() || block.first_offset() <= from, "the block contains {from}");
                 let rows = block.events().filter(|event| event.offset >= from);
-                events.extend(rows.map(|event| Read {
-                    offset: event.offset,
-                    ingest_time: event.ingest_time,
-                    signal_id: event.signal_id,
-                    event: event.to_event(),
-                }));
+                events.extend(rows.map(|event| read(&event)));
                 from = block.end_offset();
             }
             Chunk::Gap { first, end } => {
