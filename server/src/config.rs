@@ -102,6 +102,11 @@ settings! {
     disk_reads_max: usize = 2, 1..=1_000;
     /// A subscription that is so many events behind is told so and reads from disk.
     fell_behind_events: u64 = 100_000, 1..=1 << 40;
+    /// Signals of which one subscription with a `report` remembers something, or gets the newest events at once; more
+    /// end it, reason QUOTA.
+    report_signals_max: usize = 100_000, 1..=10_000_000;
+    /// Memory for what the reports of all subscriptions remember; more ends the one that asks for it, reason QUOTA.
+    report_bytes_max: usize = 64 * MIB, 1 << 16..=1 << 40;
     /// Silence after which a subscription gets a heartbeat, unless it says otherwise.
     heartbeat_interval_ms: u64 = 10_000, 100..=3_600_000;
     /// Entries on a page, for callers who do not say.

@@ -3,6 +3,7 @@
 mod admin;
 mod append_stream;
 mod arrival;
+mod batches;
 mod checks;
 mod codec;
 mod connection;
@@ -23,6 +24,7 @@ mod status;
 mod subscribe;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use downlink_proto::v1::admin_service_server::{self, AdminServiceServer};
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) pages: Arc<Departures>,
     /// Permits to read a piece of the log from disk.
     pub(crate) disk_reads: Semaphore,
+    /// What the reports of subscriptions remember, in bytes.
+    pub(crate) report_bytes: Arc<AtomicUsize>,
     /// The tasks.
     pub(crate) tasks: Tasks,
 }
@@ -100,7 +104,20 @@ impl Shared {
         let departures = Arc::new(Departures::new(config.large_read_bytes_in_flight_max, &config));
         let pages = Arc::new(Departures::new(config.page_bytes_in_flight_max, &config));
         let disk_reads = Semaphore::new(config.disk_reads_max);
-        Self { config, log, ingest, checks, clock, head, readers, departures, pages, disk_reads, tasks }
+        Self {
+            config,
+            log,
+            ingest,
+            checks,
+            clock,
+            head,
+            readers,
+            departures,
+            pages,
+            disk_reads,
+            report_bytes: Arc::default(),
+            tasks,
+        }
     }
 
     /// How many bytes the next message to one of the present readers may have.

@@ -18,6 +18,7 @@ mod grpc;
 mod ingest;
 pub mod observability;
 mod query;
+mod report;
 pub mod shutdown;
 
 use std::net::SocketAddr;

@@ -1,6 +1,8 @@
 //! Reads the log for callers: bounded pieces of what they want, from memory where possible, else from disk.
 
 pub(crate) mod filter;
+pub(crate) mod kept;
+pub(crate) mod newest;
 
 use std::sync::Arc;
 

@@ -67,17 +67,8 @@ async fn options_of_read_that_are_not_served_yet_say_so() {
 async fn options_of_subscribe_that_are_not_served_yet_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let report = |mode: v1::report::Mode| Some(v1::Report { mode: mode.into(), ..Default::default() });
-    let initial = Some(v1::Report { initial_values: true, ..Default::default() });
-    let mut requests = vec![
-        SubscribeRequest { report: report(v1::report::Mode::OnChange), ..Default::default() },
-        SubscribeRequest { report: report(v1::report::Mode::Sample), ..Default::default() },
-        SubscribeRequest { report: initial, ..Default::default() },
-        SubscribeRequest { max_batch_delay: Some(Duration { seconds: 1, nanos: 0 }), ..Default::default() },
-        SubscribeRequest { on_slow: v1::OnSlow::Conflate.into(), ..Default::default() },
-        SubscribeRequest { on_slow: v1::OnSlow::Disconnect.into(), ..Default::default() },
-        SubscribeRequest { encoding: v1::Encoding::Columns.into(), ..Default::default() },
-    ];
+    let mut requests =
+        vec![SubscribeRequest { encoding: v1::Encoding::Columns.into(), ..Default::default() }];
     for at in positions() {
         requests.push(SubscribeRequest { start: Some(v1::Position { at: Some(at) }), ..Default::default() });
     }
@@ -85,14 +76,6 @@ async fn options_of_subscribe_that_are_not_served_yet_say_so() {
         let result = Subscription::try_to(&server, request).await.map(|subscription| subscription.next);
         not_yet(refused(result));
     }
-    let defaults = SubscribeRequest {
-        report: report(v1::report::Mode::All),
-        max_batch_delay: Some(Duration::default()),
-        on_slow: v1::OnSlow::CatchUp.into(),
-        encoding: v1::Encoding::Rows.into(),
-        ..Default::default()
-    };
-    Subscription::to(&server, defaults).await.caught_up().await;
 }
 
 #[tokio::test]

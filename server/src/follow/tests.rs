@@ -38,14 +38,18 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 }
 
 /// A reader that writes down what it sees and checks it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Reader {
     next: u64,
     head: u64,
     live: bool,
     started: bool,
+    begun: bool,
     ended: bool,
+    sent: u64,
     suppressed: u64,
+    conflated: u64,
+    missing: u64,
 }
 
 impl Reader {
@@ -68,6 +72,7 @@ impl Reader {
             Notice::Gap { first, end, .. } => {
                 prop_assert!(first.get() >= self.next && end > first);
                 self.suppressed += first.get() - self.next;
+                self.missing += end.since(first);
                 self.next = end.get();
             }
             Notice::Draining => self.ended = true,
@@ -86,11 +91,40 @@ fn run(
     follow: &mut Follow,
     reader: &mut Reader,
     mut reads: Vec<Move>,
-    behind_max: u64,
+    (behind_max, when_slow): (u64, WhenSlow),
 ) -> Result<(), TestCaseError> {
     for _ in 0..1_000 {
-        match follow.step(offset(reader.head)) {
-            Step::Tell(notice) => reader.told(notice, follow.next_offset(), behind_max)?,
+        let step = follow.step(offset(reader.head));
+        let is_far_behind = reader.live && reader.head - reader.next > behind_max;
+        prop_assert_eq!(
+            follow.is_too_slow(offset(reader.head)),
+            is_far_behind && when_slow == WhenSlow::Disconnect
+        );
+        match step {
+            Step::Tell(notice) => {
+                let is_fall = matches!(notice, Notice::FellBehind { .. });
+                prop_assert!(!is_fall || when_slow == WhenSlow::CatchUp);
+                reader.told(notice, follow.next_offset(), behind_max)?;
+            }
+            Step::Begin => {
+                prop_assert!(reader.started && !reader.begun && !reader.live, "begins after Started, once");
+                reader.begun = true;
+                follow.begun();
+            }
+            Step::Conflate => {
+                prop_assert!(is_far_behind && when_slow == WhenSlow::Conflate);
+                let passed = reader.head - reader.next;
+                let sent = passed / 10;
+                reader.sent += sent;
+                reader.conflated += passed - sent;
+                reader.next = reader.head;
+                follow.conflated(reader.sent, passed - sent, offset(reader.head));
+            }
+            Step::Disconnect => {
+                prop_assert!(is_far_behind && when_slow == WhenSlow::Disconnect);
+                reader.ended = true;
+                return Ok(());
+            }
             Step::Wait => {
                 prop_assert!(
                     reader.live && reader.next == reader.head,
@@ -104,6 +138,7 @@ fn run(
             }
             Step::Read => {
                 prop_assert!(reader.next < reader.head, "reads only what is there");
+                prop_assert!(!is_far_behind, "who is far behind is treated as asked for");
                 let Some(read) = reads.pop() else { return Ok(()) };
                 apply(follow, reader, read);
             }
@@ -117,7 +152,8 @@ fn apply(follow: &mut Follow, reader: &mut Reader, read: Move) {
     match read {
         Move::Read { offsets, match_every } => {
             let offsets = offsets.min(there);
-            follow.delivered(offsets / match_every, offset(reader.next + offsets));
+            reader.sent += offsets / match_every;
+            follow.passed(reader.sent, offset(reader.next + offsets));
             reader.suppressed += offsets - offsets / match_every;
             reader.next += offsets;
         }
@@ -134,10 +170,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: if std::env::var_os("SLOW_TESTS").is_some() { 100_000 } else { 1_000 }, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_and_nothing_comes_twice(moves in moves(), start in 1_u64..50, behind_max in 1_u64..300) {
-        let mut follow = Follow::new(offset(start), behind_max);
-        let mut reader = Reader { next: start, head: start, live: false, started: false, ended: false, suppressed: 0 };
+    fn nothing_is_lost_and_nothing_comes_twice(
+        moves in moves(), start in 1_u64..50, behind_max in 1_u64..300,
+        when_slow in prop_oneof![Just(WhenSlow::CatchUp), Just(WhenSlow::Conflate), Just(WhenSlow::Disconnect)],
+        begins in any::<bool>(),
+    ) {
+        let mut follow = Follow::new(offset(start), behind_max, when_slow);
+        if begins {
+            follow = follow.beginning_with_newest();
+        }
+        let mut reader = Reader { next: start, head: start, ..Reader::default() };
         let mut reads = Vec::new();
+        let bound = (behind_max, when_slow);
         for one in moves {
             match one {
                 Move::Commit(events) => reader.head += events,
@@ -145,14 +189,17 @@ proptest! {
                 Move::Drain => follow.drain(),
                 Move::Read { .. } | Move::Gap { .. } => reads.push(one),
             }
-            if !matches!(one, Move::Read { .. } | Move::Gap { .. }) {
-                run(&mut follow, &mut reader, std::mem::take(&mut reads), behind_max)?;
+            if !matches!(one, Move::Read { .. } | Move::Gap { .. }) && !reader.ended {
+                run(&mut follow, &mut reader, std::mem::take(&mut reads), bound)?;
             }
         }
         // In the end everything has been delivered, or the stream has said where to resume.
-        let rest = Move::Read { offsets: u64::MAX, match_every: 1 };
-        run(&mut follow, &mut reader, vec![rest; 4], behind_max)?;
-        prop_assert!(reader.ended || (reader.live && reader.next == reader.head));
+        if !reader.ended {
+            run(&mut follow, &mut reader, vec![Move::Read { offsets: u64::MAX, match_every: 1 }; 4], bound)?;
+        }
+        prop_assert!(reader.ended || (reader.live && reader.next == reader.head && reader.begun == begins));
         prop_assert_eq!(follow.next_offset().get(), reader.next);
+        let accounted = reader.sent + reader.suppressed + reader.conflated + reader.missing;
+        prop_assert_eq!(accounted, reader.next - start, "every offset is accounted for once");
     }
 }

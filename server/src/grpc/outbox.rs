@@ -57,6 +57,8 @@ struct Parcel<T> {
 /// Where messages are put in.
 pub(crate) struct Sender<T> {
     parcels: mpsc::Sender<Parcel<T>>,
+    /// The place for the last word.
+    last: mpsc::OwnedPermit<Parcel<T>>,
     pace: Weak<Mutex<Pace>>,
 }
 
@@ -68,9 +70,10 @@ pub(crate) struct Outgoing<T> {
 
 /// A queue of a few messages.
 pub(crate) fn outbox<T>(departures: &Arc<Departures>) -> (Sender<T>, Outbox<T>) {
-    let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
+    let (sender, receiver) = mpsc::channel(MESSAGES_MAX + 1);
+    let last = sender.clone().try_reserve_owned().expect("the queue is empty");
     let pace = Arc::<Mutex<Pace>>::default();
-    let sender = Sender { parcels: sender, pace: Arc::downgrade(&pace) };
+    let sender = Sender { parcels: sender, last, pace: Arc::downgrade(&pace) };
     let outgoing = Outgoing { parcels: Arc::new(Mutex::new(receiver)), pulled: Arc::default() };
     (sender, Outbox { outgoing, pace, departures: departures.clone() })
 }
@@ -95,6 +98,11 @@ impl<T> Sender<T> {
         }
         passage.pace = passage.has_room().then_some(pace);
         self.parcels.send(Parcel { message: Ok(message), passage: Some(passage) }).await.map_err(|_| Closed)
+    }
+
+    /// Ends them with `status`. That never waits for a reader: there is always a place for it.
+    pub(crate) fn end(self, status: Status) {
+        self.last.send(Parcel { message: Err(status), passage: None });
     }
 
     /// Whether nobody waits for messages any more.

@@ -34,32 +34,55 @@ const EVENT_BYTES: usize = 64;
 pub(crate) struct Piece {
     /// What it is.
     pub(crate) found: Found,
-    /// Its events.
-    pub(crate) events: Vec<v1::Event>,
-    /// When the log took the last of them in.
+    /// When the log took the last of its events in.
     pub(crate) ingest_time: Option<Timestamp>,
-    /// What its message carries besides.
-    pub(crate) passage: Passage,
+    /// Room for its message, if it is large.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+/// Where the events of a piece go.
+pub(crate) trait Collector: Send + 'static {
+    /// Takes the next event, and says about how many bytes it makes.
+    fn take(&mut self, event: &EventRef<'_>) -> usize;
+}
+
+/// All of them, as they go out.
+impl Collector for Vec<v1::Event> {
+    fn take(&mut self, event: &EventRef<'_>) -> usize {
+        self.push(wire_event(event));
+        bytes_of(event)
+    }
 }
 
 /// Gets piece after piece, off the runtime where that may take time.
-pub(crate) struct Pieces {
+pub(crate) struct Pieces<C> {
     shared: Arc<Shared>,
-    scan: Option<Scan>,
+    /// Elsewhere while a piece is read.
+    reading: Option<(Scan, C)>,
     on_truncated: OnTruncated,
     on_damage: OnDamage,
 }
 
-impl Pieces {
-    /// Of what `filter` wants.
+impl<C: Collector> Pieces<C> {
+    /// Of what `filter` wants, for `collector`.
     pub(crate) fn new(
         shared: Arc<Shared>,
         filter: Filter,
+        collector: C,
         on_truncated: OnTruncated,
         on_damage: OnDamage,
     ) -> Self {
-        let scan = Some(Scan::new(shared.log.clone(), filter));
-        Self { shared, scan, on_truncated, on_damage }
+        let reading = Some((Scan::new(shared.log.clone(), filter), collector));
+        Self { shared, reading, on_truncated, on_damage }
+    }
+
+    /// Where the events go.
+    pub(crate) fn collector(&mut self) -> &mut C {
+        &mut self.reading.as_mut().expect("given back after every piece").1
+    }
+
+    fn scan(&mut self) -> &mut Scan {
+        &mut self.reading.as_mut().expect("given back after every piece").0
     }
 
     /// The next piece from `from`, not beyond `until`. One that is larger than a share is made when there is room.
@@ -83,11 +106,9 @@ impl Pieces {
             }
         });
         let room = room.await?;
-        let mut piece = self.get(end, until, PieceMax { alone: usize::MAX, ..most }).await?;
-        if let Found::Events { end, .. } = piece.found {
-            piece.passage = Passage::new(from, end, Some(room));
-        }
-        Ok(piece)
+        let piece = self.get(end, until, PieceMax { alone: usize::MAX, ..most }).await?;
+        let room = matches!(piece.found, Found::Events { .. }).then_some(room);
+        Ok(Piece { room, ..piece })
     }
 
     /// Waits for `what`, and if that takes long gives back what the next piece could be made from at once.
@@ -104,26 +125,28 @@ impl Pieces {
 
     /// Gives back what the next piece could be made from at once.
     pub(crate) fn forget(&mut self) {
-        self.scan.as_mut().expect("given back after every piece").forget();
+        self.scan().forget();
     }
 
     fn take_large(&mut self) -> Option<usize> {
-        self.scan.as_mut().expect("given back after every piece").take_large()
+        self.scan().take_large()
     }
 
     async fn get(&mut self, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Status> {
-        let mut scan = self.scan.take().expect("given back after every piece");
+        let (mut scan, mut collector) = self.reading.take().expect("given back after every piece");
         let is_short = until.since(from) <= INLINE_OFFSETS_MAX;
         let result = if is_short && scan.is_quick() && scan.is_cached(from) {
-            let result = piece(&mut scan, (from, until), most, Reach::Memory);
-            self.scan = Some(scan);
+            let result = piece(&mut scan, (from, until), most, Reach::Memory, &mut collector);
+            self.reading = Some((scan, collector));
             result
         } else {
-            let reading = move || (piece(&mut scan, (from, until), most, Reach::Disk), scan);
+            let reading = move || {
+                (piece(&mut scan, (from, until), most, Reach::Disk, &mut collector), (scan, collector))
+            };
             let disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
-            let (result, scan) = self.shared.blocking("read", reading).await?;
+            let (result, reading) = self.shared.blocking("read", reading).await?;
             drop(disk);
-            self.scan = Some(scan);
+            self.reading = Some(reading);
             result
         };
         match result {
@@ -155,8 +178,7 @@ impl Pieces {
         match self.on_truncated {
             OnTruncated::Skip => {
                 let found = Found::Gap { first, end, reason: Missing::Retention };
-                let passage = Passage::new(first, end, None);
-                Ok(Piece { found, events: Vec::new(), ingest_time: None, passage })
+                Ok(Piece { found, ingest_time: None, room: None })
             }
             OnTruncated::Unspecified | OnTruncated::Fail => {
                 Err(status(Error::Truncated { offset: first, oldest: self.shared.log.oldest() }))
@@ -165,23 +187,23 @@ impl Pieces {
     }
 }
 
-fn piece(scan: &mut Scan, range: (Offset, Offset), most: PieceMax, reach: Reach) -> Result<Piece, Error> {
-    let (from, until) = range;
-    let expected = usize::try_from(until.since(from)).unwrap_or(usize::MAX).min(most.events);
-    let mut events = Vec::with_capacity(expected);
+fn piece(
+    scan: &mut Scan,
+    range: (Offset, Offset),
+    most: PieceMax,
+    reach: Reach,
+    collector: &mut impl Collector,
+) -> Result<Piece, Error> {
     let mut ingest_time = None;
     let found = scan.read(range, most, reach, &mut |event| {
         ingest_time = Some(event.ingest_time);
-        events.push(wire_event(event));
-        bytes_of(event)
+        collector.take(event)
     })?;
-    let end = match found {
-        Found::Events { end, .. } | Found::Gap { end, .. } => end,
-    };
-    Ok(Piece { found, events, ingest_time, passage: Passage::new(from, end, None) })
+    Ok(Piece { found, ingest_time, room: None })
 }
 
-fn bytes_of(event: &EventRef<'_>) -> usize {
+/// How many bytes an event makes on the wire, about.
+pub(crate) fn bytes_of(event: &EventRef<'_>) -> usize {
     let attributes =
         event.attributes.map_or(0, |all| all.iter().map(|(key, value)| key.len() + value.len() + 8).sum());
     EVENT_BYTES
@@ -211,7 +233,7 @@ pub(crate) fn piece_max(shared: &Shared, asked: u32) -> PieceMax {
 
 /// A replay, as asked for.
 struct Replay {
-    pieces: Pieces,
+    pieces: Pieces<Vec<v1::Event>>,
     start: Offset,
     end: Offset,
     head: Offset,
@@ -260,7 +282,7 @@ fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
     let filter = filter(request.filter, &shared.config)?;
     let (on_truncated, on_damage) =
         (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
-    let pieces = Pieces::new(shared.clone(), filter, on_truncated, on_damage);
+    let pieces = Pieces::new(shared.clone(), filter, Vec::new(), on_truncated, on_damage);
     if start < oldest {
         pieces.truncated(start, oldest)?;
     }
@@ -278,13 +300,14 @@ impl Replay {
             }
             let left = usize::try_from(self.events_max - delivered).unwrap_or(usize::MAX);
             let most = PieceMax { events: self.most.events.min(left), ..self.most };
-            let piece = self.pieces.next(next, self.end, most).await?;
+            let from = next;
+            let piece = self.pieces.next(from, self.end, most).await?;
             let frame = match piece.found {
                 Found::Events { matched, end } => {
                     delivered += matched;
                     next = end;
                     (matched > 0).then_some(Frame::Events(EventBatch {
-                        events: piece.events,
+                        events: std::mem::take(self.pieces.collector()),
                         ..EventBatch::default()
                     }))
                 }
@@ -294,7 +317,8 @@ impl Replay {
                 }
             };
             if frame.is_some() {
-                let sending = messages.send_events(ReadResponse { frame }, piece.passage);
+                let passage = Passage::new(from, next, piece.room);
+                let sending = messages.send_events(ReadResponse { frame }, passage);
                 if self.pieces.keeping_little(sending).await.is_err() {
                     return Ok(());
                 }

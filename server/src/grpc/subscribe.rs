@@ -1,43 +1,75 @@
 //! `Subscribe`: drives `follow` with pieces of the log, the head, the clock and the drain.
 
+mod delivery;
+mod frames;
+mod memory;
+mod options;
+
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_proto::v1::subscribe_response::{CaughtUp, Draining, FellBehind, Frame, Heartbeat, Started};
-use downlink_proto::v1::{EventBatch, OnSlow, Report, SubscribeRequest, SubscribeResponse, report};
+use downlink_proto::v1::subscribe_response::Frame;
+use downlink_proto::v1::{ErrorReason, SubscribeRequest, SubscribeResponse};
 use downlink_storage::{Error, Offset, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
-use uuid::Uuid;
 
 use super::Shared;
-use super::convert::{wire_duration, wire_time};
 use super::outbox::{Outbox, Passage, Sender, outbox};
-use super::read::{Pieces, piece_max, wire_gap};
+use super::read::{Pieces, piece_max};
 use super::request::{Place, choice, filter, only_rows, place};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};
-use crate::query::{Found, PieceMax};
-use crate::shutdown::RETRY_AFTER;
+use crate::query::Found;
+use crate::query::filter::Filter;
+use crate::query::newest::{Newest, NewestMax, Progress, Which};
+use crate::report::{Clock, Nanos, Report, nanos};
+use delivery::Delivery;
+pub(crate) use frames::since;
+use memory::Share;
 
-const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
-const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
+/// Why a subscription ends before the server does.
+enum Ended {
+    /// The subscriber has gone.
+    Gone,
+    /// With this as the last word.
+    With(Status),
+}
 
-/// The subscriber has gone.
-struct Gone;
+impl<E: Into<Status>> From<E> for Ended {
+    fn from(status: E) -> Self {
+        Self::With(status.into())
+    }
+}
 
 /// One subscription.
 struct Subscription {
     shared: Arc<Shared>,
     follow: Follow,
-    pieces: Pieces,
-    most: PieceMax,
+    filter: Filter,
+    pieces: Pieces<Delivery>,
+    /// For the newest events, while it goes on.
+    search: Option<Box<Newest>>,
+    /// What its report remembers.
+    memory: Share,
     heartbeat: Duration,
     heartbeat_at: Instant,
+    batch_delay: Duration,
+    /// When what waits for company has waited long enough.
+    flush_at: Option<Instant>,
+    /// What time it was when history ended, by the clock that the report knows and by one that never jumps.
+    live_since: (Nanos, Instant),
     ingest_time: Option<Timestamp>,
     head: watch::Receiver<Offset>,
     messages: Sender<SubscribeResponse>,
+    /// For what has been picked last, if it is large.
+    room: Option<OwnedSemaphorePermit>,
+    /// Where to resume after all that has been picked.
+    picked: Offset,
+    /// Where to resume after what has been sent.
+    told: Offset,
 }
 
 /// Begins a subscription. `permit` is given back when it ends.
@@ -61,7 +93,11 @@ fn plan(
     request: SubscribeRequest,
     messages: Sender<SubscribeResponse>,
 ) -> Result<Subscription, Status> {
-    check_served(&request)?;
+    only_rows(request.encoding)?;
+    let asked = request.report.unwrap_or_default();
+    let rule = options::rule(&asked)?;
+    let when_slow = options::when_slow(request.on_slow)?;
+    let batch_delay = options::batch_delay(request.max_batch_delay)?;
     let head = shared.head.clone();
     let now = *head.borrow();
     let oldest = shared.log.oldest();
@@ -74,61 +110,49 @@ fn plan(
     let filter = filter(request.filter, &shared.config)?;
     let (on_truncated, on_damage) =
         (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
-    let pieces = Pieces::new(shared.clone(), filter, on_truncated, on_damage);
-    let mut follow = Follow::new(start, shared.config.fell_behind_events);
+    let report = rule.map(|rule| Report::new(rule, nanos(Timestamp::MIN)));
+    let delivery = Delivery::new(report, piece_max(&shared, request.max_batch_events));
+    let pieces = Pieces::new(shared.clone(), filter.clone(), delivery, on_truncated, on_damage);
+    let mut follow = Follow::new(start, shared.config.fell_behind_events, when_slow);
+    if asked.initial_values {
+        follow = follow.beginning_with_newest();
+    }
     if start < oldest {
         pieces.truncated(start, oldest)?;
         follow.missing(start, oldest, Missing::Retention);
     }
-    let heartbeat = match request.heartbeat_interval {
-        None => Duration::from_millis(shared.config.heartbeat_interval_ms),
-        Some(asked) => Duration::try_from(asked).unwrap_or_default().clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
-    };
-    let most = piece_max(&shared, request.max_batch_events);
-    let heartbeat_at = Instant::now() + heartbeat;
+    let heartbeat = options::heartbeat(request.heartbeat_interval, shared.config.heartbeat_interval_ms);
+    let present = Instant::now();
     Ok(Subscription {
+        memory: Share::new(shared.report_bytes.clone()),
         shared,
         follow,
+        filter,
         pieces,
-        most,
+        search: None,
         heartbeat,
-        heartbeat_at,
+        heartbeat_at: present + heartbeat,
+        batch_delay,
+        flush_at: None,
+        live_since: (0, present),
         ingest_time: None,
         head,
         messages,
+        room: None,
+        picked: start,
+        told: start,
     })
-}
-
-/// Refuses what is described but not served.
-fn check_served(request: &SubscribeRequest) -> Result<(), Refusal> {
-    only_rows(request.encoding)?;
-    match choice::<OnSlow>(request.on_slow, "on_slow")? {
-        OnSlow::Unspecified | OnSlow::CatchUp => {}
-        OnSlow::Conflate => return Err(Refusal::not_served_yet("`on_slow` CONFLATE")),
-        OnSlow::Disconnect => return Err(Refusal::not_served_yet("`on_slow` DISCONNECT")),
-    }
-    if request.max_batch_delay.is_some_and(|delay| delay != prost_types::Duration::default()) {
-        return Err(Refusal::not_served_yet("`max_batch_delay`"));
-    }
-    let everything = Report { mode: report::Mode::All.into(), ..Report::default() };
-    match request.report {
-        Some(asked) if asked != Report::default() && asked != everything => {
-            Err(Refusal::not_served_yet("`report`"))
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 impl Subscription {
     async fn run(mut self) {
-        let result = self.follow_on().await;
-        if let Ok(Err(status)) = result {
-            let _ = self.messages.send(Err(status)).await;
+        if let Err(Ended::With(status)) = self.follow_on().await {
+            self.messages.end(status);
         }
     }
 
     /// Until the subscriber goes, the server drains, or reading fails.
-    async fn follow_on(&mut self) -> Result<Result<(), Status>, Gone> {
+    async fn follow_on(&mut self) -> Result<(), Ended> {
         loop {
             if self.shared.tasks.is_draining() {
                 self.follow.drain();
@@ -136,101 +160,220 @@ impl Subscription {
             if Instant::now() >= self.heartbeat_at {
                 self.follow.heartbeat();
             }
+            self.set_clock();
+            self.note_picked()?;
+            self.flush_if_due().await?;
             let head = *self.head.borrow_and_update();
             match self.follow.step(head) {
-                Step::Tell(notice) => {
-                    let frame = self.frame(notice, head);
-                    self.send(frame).await?;
-                }
-                Step::Read => {
-                    if let Err(status) = self.read_on(head).await? {
-                        return Ok(Err(status));
-                    }
-                }
+                Step::Tell(notice) => self.tell(notice, head).await?,
+                Step::Begin => self.begin(head).await?,
+                Step::Read => self.read_on(head).await?,
+                Step::Conflate => self.conflate(head).await?,
+                Step::Disconnect => return Err(self.too_slow(head)),
                 Step::Wait => self.wait().await?,
-                Step::End => return Ok(Ok(())),
+                Step::End => return Ok(()),
+            }
+            // A long search that finds nothing must end when nobody waits for it.
+            if self.messages.is_closed() {
+                return Err(Ended::Gone);
             }
         }
     }
 
-    async fn wait(&mut self) -> Result<(), Gone> {
+    async fn wait(&mut self) -> Result<(), Ended> {
         // What comes next is in the cache that all readers share.
         self.pieces.forget();
+        let due = self.pieces.collector().next_due().map(|due| self.instant(due));
+        let until = [due, self.flush_at].into_iter().flatten().fold(self.heartbeat_at, Instant::min);
         tokio::select! {
             // An error means that the log has closed, and then the server drains.
             changed = self.head.changed() => if changed.is_err() { self.shared.tasks.draining().await },
-            () = sleep_until(self.heartbeat_at) => {}
+            () = sleep_until(until) => {}
             () = self.shared.tasks.draining() => {}
-            () = self.messages.closed() => return Err(Gone),
+            () = self.messages.closed() => return Err(Ended::Gone),
         }
         Ok(())
     }
 
-    async fn read_on(&mut self, head: Offset) -> Result<Result<(), Status>, Gone> {
-        let piece = match self.pieces.next(self.follow.next_offset(), head, self.most).await {
-            Ok(piece) => piece,
-            Err(status) => return Ok(Err(status)),
-        };
+    async fn read_on(&mut self, head: Offset) -> Result<(), Ended> {
+        let room = self.pieces.collector().room();
+        let piece = self.pieces.next(self.follow.next_offset(), head, room).await?;
         match piece.found {
             Found::Gap { first, end, reason } => self.follow.missing(first, end, reason),
-            Found::Events { matched, end } => {
-                self.follow.delivered(matched, end);
+            Found::Events { end, .. } => {
                 self.ingest_time = piece.ingest_time.or(self.ingest_time);
-                if matched > 0 {
-                    let batch = EventBatch { events: piece.events, ..EventBatch::default() };
-                    self.send_events(batch, piece.passage).await?;
+                self.room = piece.room;
+                self.follow.passed(self.pieces.collector().sent_events(), end);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest event of each signal first.
+    async fn begin(&mut self, head: Offset) -> Result<(), Ended> {
+        let start = self.follow.next_offset();
+        let Some(newest) = self.search(Which::Newest, (Offset::FIRST, start)).await? else { return Ok(()) };
+        let now = if start == head {
+            nanos(self.shared.clock.now())
+        } else {
+            newest.iter().map(|event| nanos(event.event().ingest_time)).max().unwrap_or_default()
+        };
+        self.pieces.collector().begin_with(&newest, now);
+        self.follow.begun();
+        Ok(())
+    }
+
+    /// Only the newest event of each signal, instead of all that the reader has not kept up with.
+    async fn conflate(&mut self, head: Offset) -> Result<(), Ended> {
+        // What was picked before goes out before.
+        self.flush().await?;
+        let from = self.follow.next_offset();
+        let until = self.search.as_ref().map_or(head, |search| search.until());
+        let Some(newest) = self.search(Which::Wanted, (from, until)).await? else { return Ok(()) };
+        let conflated = until.since(from) - newest.len() as u64;
+        self.pieces.collector().conflate(&newest, conflated);
+        self.follow.conflated(self.pieces.collector().sent_events(), conflated, until);
+        Ok(())
+    }
+
+    /// Looks on for the newest events; nothing as long as it is not through.
+    async fn search(
+        &mut self,
+        which: Which,
+        range: (Offset, Offset),
+    ) -> Result<Option<Vec<crate::query::kept::Kept>>, Ended> {
+        let config = &self.shared.config;
+        let most = NewestMax { signals: config.report_signals_max, bytes: config.report_bytes_max };
+        let fresh =
+            || Box::new(Newest::new(self.shared.log.clone(), self.filter.clone(), which, range, most));
+        let search = self.search.take().unwrap_or_else(fresh);
+        let disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
+        let progress = self.shared.blocking("newest", move || search.look()).await?;
+        drop(disk);
+        match progress.map_err(status)? {
+            Progress::Searching(search) => {
+                self.search = Some(search);
+                Ok(None)
+            }
+            Progress::Found(newest) => Ok(Some(newest)),
+            Progress::TooMany => Err(self.too_much()),
+        }
+    }
+
+    /// Brings the report up to the present; in history time goes by with the events.
+    fn set_clock(&mut self) {
+        let clock = if self.follow.is_live() { Clock::Live(self.now()) } else { Clock::History };
+        self.pieces.collector().set_clock(clock);
+    }
+
+    /// Takes note of what has been picked so far.
+    fn note_picked(&mut self) -> Result<(), Ended> {
+        let delivery = self.pieces.collector();
+        self.follow.passed(delivery.sent_events(), self.follow.next_offset());
+        self.picked = delivery.settled(self.follow.next_offset());
+        if !delivery.is_empty() && self.flush_at.is_none() {
+            self.flush_at = Some(Instant::now() + self.batch_delay);
+        }
+        let Some(report) = delivery.report() else { return Ok(()) };
+        let (signals, bytes, config) = (report.signals(), report.bytes(), &self.shared.config);
+        let is_too_much = self.memory.set(bytes, config.report_bytes_max).is_err();
+        if is_too_much || signals > config.report_signals_max { Err(self.too_much()) } else { Ok(()) }
+    }
+
+    /// Sends what has waited for company, if that is over.
+    async fn flush_if_due(&mut self) -> Result<(), Ended> {
+        let is_over = self.flush_at.is_some_and(|at| at <= Instant::now());
+        if is_over || self.room.is_some() || self.pieces.collector().is_ready() {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        while let Some(batch) = self.pieces.collector().next() {
+            // As long as some of it is here, only what came before all of it is settled. What is large is the last.
+            let is_last = self.pieces.collector().is_empty();
+            let next = if is_last { self.picked } else { self.told };
+            let room = if is_last { self.room.take() } else { None };
+            let passage = Passage::new(self.told, next, room);
+            self.send(Frame::Events(batch), next, Some(passage)).await?;
+        }
+        self.room = None;
+        self.flush_at = None;
+        Ok(())
+    }
+
+    async fn tell(&mut self, notice: Notice, head: Offset) -> Result<(), Ended> {
+        self.flush().await?;
+        if notice == Notice::CaughtUp {
+            let reported = self.pieces.collector().report().map_or(0, Report::now);
+            self.live_since = (nanos(self.shared.clock.now()).max(reported), Instant::now());
+        }
+        self.picked = self.pieces.collector().settled(self.follow.next_offset());
+        let frame = frames::wire(&self.shared, notice, head, self.ingest_time);
+        self.send(frame, self.picked, None).await
+    }
+
+    /// Sends a frame, after which the subscriber resumes at `next`.
+    async fn send(&mut self, frame: Frame, next: Offset, passage: Option<Passage>) -> Result<(), Ended> {
+        let message = SubscribeResponse { next_offset: next.get(), frame: Some(frame) };
+        let messages = &self.messages;
+        let mut sending = pin!(async move {
+            match passage {
+                Some(passage) => messages.send_events(message, passage).await,
+                None => messages.send(Ok(message)).await,
+            }
+        });
+        let (follow, head) = (&self.follow, &mut self.head);
+        // Who is to be let go when it is too slow may never take anything again.
+        let sent = self.pieces.keeping_little(async {
+            loop {
+                tokio::select! {
+                    sent = &mut sending => return Some(sent),
+                    Ok(()) = head.changed(), if follow.disconnects() => {
+                        if follow.is_too_slow(*head.borrow()) {
+                            return None;
+                        }
+                    }
                 }
             }
+        });
+        match sent.await {
+            Some(sent) => sent.map_err(|_| Ended::Gone)?,
+            None => return Err(self.too_slow(*self.head.borrow())),
         }
-        // A long search that finds nothing must end when nobody waits for it.
-        if self.messages.is_closed() { Err(Gone) } else { Ok(Ok(())) }
-    }
-
-    fn frame(&self, notice: Notice, head: Offset) -> Frame {
-        let time = Some(wire_time(self.shared.clock.now()));
-        match notice {
-            Notice::Started => Frame::Started(Started {
-                subscription_id: Uuid::new_v4().to_string(),
-                log_id: self.shared.log.id().to_string(),
-                oldest_offset: self.shared.log.oldest().get(),
-                head_offset: head.get(),
-            }),
-            Notice::CaughtUp => Frame::CaughtUp(CaughtUp { time }),
-            Notice::FellBehind { events } => Frame::FellBehind(FellBehind {
-                events_behind: events,
-                time_behind: self.ingest_time.map(|then| wire_duration(since(self.shared.clock.now(), then))),
-            }),
-            Notice::Heartbeat { suppressed_events } => {
-                Frame::Heartbeat(Heartbeat { time, head_offset: head.get(), suppressed_events })
-            }
-            Notice::Gap { first, end, reason } => Frame::Gap(wire_gap(first, end, reason)),
-            Notice::Draining => Frame::Draining(Draining { retry_after: Some(wire_duration(RETRY_AFTER)) }),
-        }
-    }
-
-    fn message(&self, frame: Frame) -> SubscribeResponse {
-        SubscribeResponse { next_offset: self.follow.next_offset().get(), frame: Some(frame) }
-    }
-
-    async fn send_events(&mut self, batch: EventBatch, passage: Passage) -> Result<(), Gone> {
-        let message = self.message(Frame::Events(batch));
-        let sending = self.messages.send_events(message, passage);
-        self.pieces.keeping_little(sending).await.map_err(|_| Gone)?;
+        self.told = next;
         self.heartbeat_at = Instant::now() + self.heartbeat;
         Ok(())
     }
 
-    async fn send(&mut self, frame: Frame) -> Result<(), Gone> {
-        let message = self.message(frame);
-        self.pieces.keeping_little(self.messages.send(Ok(message))).await.map_err(|_| Gone)?;
-        self.heartbeat_at = Instant::now() + self.heartbeat;
-        Ok(())
+    fn too_slow(&self, head: Offset) -> Ended {
+        let behind = head.since(self.told);
+        let message = format!(
+            "the reader is {behind} events behind: resume at `next_offset`, with a filter or a report"
+        );
+        self.refusal(ErrorReason::SlowConsumer, message).with("events_behind", behind).into()
     }
-}
 
-/// How long after `earlier`; zero if it is not.
-pub(crate) fn since(later: Timestamp, earlier: Timestamp) -> Duration {
-    let nanos = u128::try_from(later.unix_nanos() - earlier.unix_nanos()).unwrap_or_default();
-    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
-    Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or_default())
+    fn too_much(&self) -> Ended {
+        let message = "reports have to remember more than `report_signals_max` or `report_bytes_max`: narrow the filter";
+        self.refusal(ErrorReason::Quota, message).into()
+    }
+
+    fn refusal(&self, reason: ErrorReason, message: impl Into<String>) -> Refusal {
+        Refusal::new(reason, message).with("next_offset", self.told)
+    }
+
+    /// The present, as the report knows it: the server's clock when history ended, and the time since.
+    fn now(&self) -> Nanos {
+        let (then, since) = self.live_since;
+        then + Nanos::try_from(since.elapsed().as_nanos()).unwrap_or_default()
+    }
+
+    /// When that will be.
+    fn instant(&self, moment: Nanos) -> Instant {
+        let (then, since) = self.live_since;
+        since + Duration::from_nanos(u64::try_from((moment - then).max(0)).unwrap_or(u64::MAX))
+    }
 }

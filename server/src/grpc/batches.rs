@@ -1,0 +1,89 @@
+//! Events on their way to one reader, cut into messages: each is bounded, and in the order of the log.
+
+use std::collections::VecDeque;
+
+use downlink_proto::v1::{self, EventBatch};
+use downlink_storage::EventRef;
+
+use super::convert::wire_event;
+use super::read::bytes_of;
+use crate::query::PieceMax;
+
+/// Messages that are full, and one in the making.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    most: PieceMax,
+    full: VecDeque<Vec<v1::Event>>,
+    open: Vec<v1::Event>,
+    open_bytes: usize,
+    /// Events dropped in favour of newer ones, of which nothing has been told yet.
+    conflated_events: u64,
+}
+
+impl Batches {
+    /// For messages of at most `most`.
+    pub(crate) const fn new(most: PieceMax) -> Self {
+        Self { most, full: VecDeque::new(), open: Vec::new(), open_bytes: 0, conflated_events: 0 }
+    }
+
+    /// Adds an event, and says how many bytes it makes, about.
+    pub(crate) fn push(&mut self, event: &EventRef<'_>) -> usize {
+        let bytes = bytes_of(event);
+        if let Some(last) = self.open.last() {
+            // A large event does not join others, and one that has waited may be older than what came before it.
+            let is_large = self.open_bytes + bytes > self.most.bytes;
+            if self.is_full() || is_large || event.offset.get() <= last.offset {
+                self.close();
+            }
+        }
+        self.open.push(wire_event(event));
+        self.open_bytes += bytes;
+        bytes
+    }
+
+    /// Takes note of events that were dropped in favour of newer ones.
+    pub(crate) const fn note_conflated(&mut self, events: u64) {
+        self.conflated_events += events;
+    }
+
+    /// What still goes into the message in the making; always something.
+    pub(crate) fn room(&self) -> PieceMax {
+        if self.is_full() {
+            return self.most;
+        }
+        let events = self.most.events - self.open.len();
+        PieceMax { events, bytes: self.most.bytes - self.open_bytes, ..self.most }
+    }
+
+    /// Whether there is nothing to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.open.is_empty() && self.conflated_events == 0
+    }
+
+    /// Whether waiting for company is over.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.full.is_empty() || self.is_full() || self.conflated_events > 0
+    }
+
+    /// The first message.
+    pub(crate) fn next(&mut self) -> Option<EventBatch> {
+        if self.is_empty() {
+            return None;
+        }
+        if self.full.is_empty() {
+            self.close();
+        }
+        let events = self.full.pop_front().unwrap_or_default();
+        let conflated_events = std::mem::take(&mut self.conflated_events);
+        Some(EventBatch { events, conflated_events, ..EventBatch::default() })
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.len() >= self.most.events || self.open_bytes >= self.most.bytes
+    }
+
+    fn close(&mut self) {
+        self.open_bytes = 0;
+        self.full.push_back(std::mem::take(&mut self.open));
+    }
+}

@@ -1,0 +1,178 @@
+//! The newest event of each signal in a stretch of the log, without reading what lies between if that can be.
+
+use std::collections::HashSet;
+
+use downlink_storage::{Chunk, Error, Log, Offset, SignalId};
+
+use super::filter::Filter;
+use super::kept::Kept;
+
+/// Signals that are asked for at once.
+const PAGE: usize = 1_000;
+/// Blocks looked at in one go.
+const BLOCKS_MAX: usize = 64;
+
+/// What there may be of it at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewestMax {
+    /// Signals.
+    pub(crate) signals: usize,
+    /// Bytes of memory, about.
+    pub(crate) bytes: usize,
+}
+
+/// Which event of a signal counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The newest that the filter wants.
+    Wanted,
+    /// The newest, and only if the filter wants it.
+    Newest,
+}
+
+/// A search for the newest events. Blocks on the disk.
+pub(crate) struct Newest {
+    log: Log,
+    filter: Filter,
+    which: Which,
+    from: Offset,
+    until: Offset,
+    /// Everything from here on has been looked at.
+    before: Offset,
+    found: Vec<Kept>,
+    bytes: usize,
+    most: NewestMax,
+    missing: HashSet<SignalId>,
+    has_begun: bool,
+}
+
+/// How a search goes.
+pub(crate) enum Progress {
+    /// There is more to look at.
+    Searching(Box<Newest>),
+    /// The newest events, in the order of their offsets.
+    Found(Vec<Kept>),
+    /// There are more than there may be.
+    TooMany,
+}
+
+impl Newest {
+    /// Looks for what `filter` wants of the events from `from` to `until`.
+    pub(crate) fn new(
+        log: Log,
+        filter: Filter,
+        which: Which,
+        (from, until): (Offset, Offset),
+        most: NewestMax,
+    ) -> Self {
+        Self {
+            log,
+            filter,
+            which,
+            from,
+            until,
+            before: until,
+            found: Vec::new(),
+            bytes: 0,
+            most,
+            missing: HashSet::new(),
+            has_begun: false,
+        }
+    }
+
+    /// Where the stretch ends.
+    pub(crate) const fn until(&self) -> Offset {
+        self.until
+    }
+
+    /// Looks on, for a while.
+    ///
+    /// # Errors
+    /// The log's.
+    pub(crate) fn look(mut self: Box<Self>) -> Result<Progress, Error> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.ask_for_newest();
+        } else {
+            self.read_back()?;
+        }
+        if self.found.len() + self.missing.len() > self.most.signals || self.bytes > self.most.bytes {
+            return Ok(Progress::TooMany);
+        }
+        if !self.missing.is_empty() && self.before > self.from {
+            return Ok(Progress::Searching(self));
+        }
+        self.found.sort_unstable_by_key(Kept::offset);
+        Ok(Progress::Found(self.found))
+    }
+
+    /// What the log knows without reading: the newest events as of now. Those of the stretch settle their signal.
+    fn ask_for_newest(&mut self) {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.log.signals(after.as_deref(), PAGE, |name| self.filter.names.wants(name));
+            let Some(last) = page.last() else { return };
+            after = Some(last.name.to_string());
+            let is_last = page.len() < PAGE;
+            for signal in page {
+                let (id, newest) = (signal.id, Kept::from(signal.latest));
+                if newest.offset() >= self.before {
+                    self.missing.insert(id);
+                } else if newest.offset() >= self.from {
+                    self.judge(id, newest);
+                }
+            }
+            let is_full =
+                self.found.len() + self.missing.len() > self.most.signals || self.bytes > self.most.bytes;
+            if is_last || is_full {
+                return;
+            }
+        }
+    }
+
+    /// The newest event of a signal in the stretch, of those that are not known yet.
+    fn judge(&mut self, id: SignalId, event: Kept) {
+        if self.filter.wants(&event.event()) {
+            self.missing.remove(&id);
+            self.bytes += event.bytes();
+            self.found.push(event);
+        } else if self.which == Which::Newest {
+            self.missing.remove(&id);
+        } else {
+            self.missing.insert(id);
+        }
+    }
+
+    /// Reads back from the end of the stretch, as far as needed.
+    fn read_back(&mut self) -> Result<(), Error> {
+        let mut signals: Vec<SignalId> = self.missing.iter().copied().collect();
+        for _ in 0..BLOCKS_MAX {
+            if self.missing.is_empty() || self.before <= self.from {
+                return Ok(());
+            }
+            if signals.len() != self.missing.len() {
+                signals.retain(|signal| self.missing.contains(signal));
+            }
+            self.before = match self.log.read_back(self.before, Some(&signals)) {
+                Ok(Chunk::Block(block)) => {
+                    let row = |offset: Offset| {
+                        usize::try_from(offset.since(block.first_offset())).unwrap_or(usize::MAX)
+                    };
+                    let (first, end) =
+                        (row(self.from.max(block.first_offset())), row(self.before.min(block.end_offset())));
+                    for event in (first..end).rev().map(|row| block.event(row)) {
+                        if self.missing.contains(&event.signal_id) {
+                            self.judge(event.signal_id, Kept::from(&event));
+                        }
+                    }
+                    block.first_offset()
+                }
+                Ok(Chunk::Gap { first, .. }) => first,
+                Ok(Chunk::Skipped { end }) => end,
+                // Retention has removed the rest.
+                Ok(Chunk::Head) | Err(Error::Truncated { .. }) => self.from,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+}
