@@ -147,9 +147,9 @@ impl Client {
         Ok(Replay { client: self.clone(), frames, ended: false })
     }
 
-    /// Follows the log.
-    pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription> {
-        Subscription::open(self.clone(), request).await
+    /// Follows the log, as a request or [`SubscriptionOptions`](crate::SubscriptionOptions) say.
+    pub async fn subscribe(&self, request: impl Into<SubscribeRequest>) -> Result<Subscription> {
+        Subscription::open(self.clone(), request.into()).await
     }
 
     /// The newest event of each signal.

@@ -16,6 +16,7 @@ mod position;
 mod put;
 mod read;
 mod replay;
+mod report;
 mod roll;
 mod signals;
 mod source_file;

@@ -5,7 +5,7 @@
 //! [`Subscription`] follows the log and resumes by itself; a [`Consumer`] resumes where any process left it. [`Error::is_retryable`] says what a retry can mend.
 //!
 //! ```no_run
-//! use downlink_client::{AppenderOptions, Client, Frame, event, v1};
+//! use downlink_client::{AppenderOptions, Client, Frame, SubscriptionOptions, event};
 //! use futures::StreamExt;
 //!
 //! # async fn example() -> Result<(), downlink_client::Error> {
@@ -19,8 +19,9 @@
 //! let totals = appender.finish().await?;
 //! println!("{} events are on disk", totals.durable_events);
 //!
-//! // What comes from now on.
-//! let mut subscription = client.subscribe(v1::SubscribeRequest::default()).await?;
+//! // What comes from now on, where it differs by half a degree.
+//! let options = SubscriptionOptions::default().signals(["station/*/temperature"]).on_change(0.5);
+//! let mut subscription = client.subscribe(options).await?;
 //! while let Some(delivery) = subscription.next().await {
 //!     if let Frame::Events(batch) = delivery?.frame {
 //!         println!("{} events", batch.events.len());
@@ -51,7 +52,7 @@ pub use error::{Error, ErrorKind, FieldViolation, Refusal};
 pub use event::{IntoValue, event};
 pub use prost_types::Timestamp;
 pub use retry::Backoff;
-pub use subscribe::{Delivery, Frame, Subscription};
+pub use subscribe::{Delivery, Frame, Subscription, SubscriptionOptions};
 
 /// What this crate's calls return.
 pub type Result<T> = std::result::Result<T, Error>;

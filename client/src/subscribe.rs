@@ -1,5 +1,6 @@
 //! The [`Subscription`]: follows the log for as long as it is wanted, over as many connections as it takes.
 
+mod options;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
 pub use downlink_proto::v1::subscribe_response::Frame;
+pub use options::SubscriptionOptions;
 
 use crate::{Backoff, Client, Error, Result};
 
@@ -33,7 +35,8 @@ pub struct Delivery {
 }
 
 /// A stream of deliveries that does not end by itself. When the connection is lost it comes back at
-/// `next_offset`: no event is delivered twice and none is left out, and another `Started` tells of it.
+/// `next_offset`: no event is delivered twice and none is left out, and another `Started` tells of it. With a report,
+/// [`Report`](crate::v1::Report) says what comes again.
 /// An error is final: tried again for [`retry_for`](crate::ClientOptions::retry_for), or beyond repair.
 pub struct Subscription {
     deliveries: BoxStream<'static, Result<Delivery>>,

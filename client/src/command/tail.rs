@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use clap::Args;
-use downlink_client::Frame;
-use downlink_client::v1::SubscribeRequest;
+use downlink_client::v1::Position;
+use downlink_client::{Frame, SubscriptionOptions};
 use futures::StreamExt;
 use tokio::sync::watch;
 
 use super::Context;
 use super::output::Printer;
 use super::position::{FilterArguments, Place};
+use super::report::ReportArguments;
 
 /// Prints events as they come, until Ctrl-C. Comes back by itself when the server is restarted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink tail
   downlink tail --signal 'iss/*' --from oldest
+  downlink tail --signal 'iss/*' --initial --on-change --deadband 0.5
+  downlink tail --sample 10s
   downlink tail --output json --from 2706428 | jq .value")]
 pub(super) struct Tail {
     /// Where to begin: an offset, oldest or head.
@@ -24,6 +27,8 @@ pub(super) struct Tail {
     from: Place,
     #[command(flatten)]
     filter: FilterArguments,
+    #[command(flatten)]
+    report: ReportArguments,
     /// For how long to try again when the server is gone. For ever by default.
     #[arg(long, value_name = "SECONDS")]
     retry_seconds: Option<u64>,
@@ -35,12 +40,11 @@ impl Tail {
             client = context.connect_to_retry_for(self.retry_for()) => client?,
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         };
-        let request = SubscribeRequest {
-            start: Some(self.from.into()),
-            filter: Some(self.filter.filter()),
-            ..SubscribeRequest::default()
-        };
-        let mut subscription = client.subscribe(request).await?;
+        let place = Position::from(self.from);
+        let options = SubscriptionOptions::default().filter(self.filter.filter());
+        let options = place.at.into_iter().fold(options, SubscriptionOptions::start);
+        let options = self.report.apply(options);
+        let mut subscription = client.subscribe(options).await?;
         announce_outages(subscription.disconnected());
         let (mut printer, mut has_started) = (Printer::new(context.format), false);
         loop {
@@ -51,6 +55,9 @@ impl Tail {
             let Some(delivery) = delivery.transpose()? else { return Ok(()) };
             match delivery.frame {
                 Frame::Events(batch) => {
+                    if batch.conflated_events > 0 {
+                        eprintln!("downlink: {} events passed over to keep up", batch.conflated_events);
+                    }
                     for event in &batch.events {
                         printer.event(event)?;
                     }
