@@ -225,6 +225,14 @@ impl http_body::Body for Departing {
             Kind::Large(answer) => lock(answer).poll_frame(context),
         }
     }
+
+    /// A refusal is all in its headers, and they must say so: to some clients it would be none otherwise.
+    fn is_end_stream(&self) -> bool {
+        match &self.answer {
+            Kind::Small(body) => body.is_end_stream(),
+            Kind::Large(_) => false,
+        }
+    }
 }
 
 /// What a panic elsewhere has left is as good as ever: nobody panics in the middle of a change.
