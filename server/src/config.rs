@@ -100,6 +100,10 @@ settings! {
     /// Pieces of the log read from disk at the same time. The store loads up to 16 stored values for each, so large
     /// values make this the bound of its memory.
     disk_reads_max: usize = 2, 1..=1_000;
+    /// The most events that a position `last_events` counts back.
+    position_events_max: u64 = 1_000_000, 0..=1 << 40;
+    /// The longest silence of a replay at a pace, unless the reader says otherwise.
+    replay_gap_ms: u64 = 10_000, 0..=3_600_000;
     /// A subscription that is so many events behind is told so and reads from disk.
     fell_behind_events: u64 = 100_000, 1..=1 << 40;
     /// Signals of which one subscription with a `report` remembers something, or gets the newest events at once; more

@@ -3,6 +3,7 @@
 mod admin;
 mod append_stream;
 mod arrival;
+mod as_of;
 mod batches;
 mod checks;
 mod codec;
@@ -17,6 +18,7 @@ mod ingest;
 mod latest;
 mod log;
 mod outbox;
+mod position;
 mod query;
 mod read;
 mod request;
@@ -135,6 +137,16 @@ impl Shared {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Status> {
         self.in_time(self.blocking(name, work)).await?
+    }
+
+    /// Runs what reads the disk, when it is its turn.
+    pub(crate) async fn disk<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let _turn = self.disk_reads.acquire().await.expect("the semaphore is never closed");
+        self.blocking(name, work).await
     }
 
     /// Runs what may block on a thread for that. A panic there is a defect: it stops the server.

@@ -1,9 +1,12 @@
 //! Reads the log for callers: bounded pieces of what they want, from memory where possible, else from disk.
 
+pub(crate) mod as_of;
 pub(crate) mod filter;
 pub(crate) mod kept;
 pub(crate) mod newest;
+pub(crate) mod pace;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use downlink_storage::{Block, Chunk, Error, EventRef, Log, Offset, SignalId, ValueRef};
@@ -22,14 +25,58 @@ pub(crate) struct PieceMax {
     pub(crate) alone: usize,
 }
 
-/// What reading on has found. Everything up to `end` is dealt with.
+/// In which direction the log is read. A place in it is a boundary between two events, named by the offset of the
+/// later one: forwards that is the next event, backwards the one before it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Oldest first.
+    Forwards,
+    /// Newest first.
+    Backwards,
+}
+
+impl Way {
+    /// How many events lie from one place to a later one on this way; 0 if it is not later.
+    pub(crate) const fn distance(self, from: Offset, until: Offset) -> u64 {
+        match self {
+            Self::Forwards => until.since(from),
+            Self::Backwards => from.since(until),
+        }
+    }
+
+    /// Whichever place comes first on this way.
+    pub(crate) fn first(self, one: Offset, other: Offset) -> Offset {
+        match self {
+            Self::Forwards => one.min(other),
+            Self::Backwards => one.max(other),
+        }
+    }
+
+    /// The offset that comes next at `place`, which is not at the end of the way.
+    const fn next(self, place: Offset) -> Offset {
+        match self {
+            Self::Forwards => place,
+            Self::Backwards => place.minus(1),
+        }
+    }
+
+    /// The two ends of a gap or block as places: where one comes to it, and where one leaves it.
+    pub(crate) const fn ends(self, first: Offset, end: Offset) -> (Offset, Offset) {
+        match self {
+            Self::Forwards => (first, end),
+            Self::Backwards => (end, first),
+        }
+    }
+}
+
+/// What reading on has found. Everything up to the place where it leaves off is dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// So many events, given to the visitor.
     Events {
         /// How many.
         matched: u64,
-        /// The offset after what has been looked at.
+        /// The place after what has been looked at.
         end: Offset,
     },
     /// Offsets that cannot be read.
@@ -64,7 +111,7 @@ struct Filling {
     is_full: bool,
 }
 
-/// What there is at some offset.
+/// What there is at some place.
 enum Next {
     Block(Arc<Block>),
     /// Nothing that is wanted, up to here.
@@ -82,6 +129,7 @@ enum Next {
 pub(crate) struct Scan {
     log: Log,
     filter: Filter,
+    way: Way,
     block: Option<Arc<Block>>,
     large: Option<usize>,
     narrowed: Option<Narrowed>,
@@ -96,8 +144,8 @@ struct Narrowed {
 impl Scan {
     /// What `filter` wants of `log`.
     #[must_use]
-    pub(crate) const fn new(log: Log, filter: Filter) -> Self {
-        Self { log, filter, block: None, large: None, narrowed: None }
+    pub(crate) const fn new(log: Log, filter: Filter, way: Way) -> Self {
+        Self { log, filter, way, block: None, large: None, narrowed: None }
     }
 
     /// Whether events are judged fast enough to do so on the runtime's threads.
@@ -117,14 +165,16 @@ impl Scan {
 
     /// Whether what comes at `from` is in memory, so that a read within memory finds something.
     pub(crate) fn is_cached(&mut self, from: Offset) -> bool {
-        if self.held(from).is_none() {
-            self.block = self.log.read_cached(from);
+        let next = self.way.next(from);
+        if self.held(next).is_none() {
+            self.block = self.log.read_cached(next);
         }
-        self.held(from).is_some()
+        self.held(next).is_some()
     }
 
     /// Reads on from `from`, not beyond `until` and for at most `most`, giving each event that is wanted to
-    /// `visit`, which says about how many bytes it makes. Blocks on the disk, if that is within reach.
+    /// `visit`, which says about how many bytes it makes, or that it does not belong to this piece any more, which it
+    /// may not say of the first. Blocks on the disk, if that is within reach.
     ///
     /// # Errors
     /// The log's.
@@ -133,15 +183,15 @@ impl Scan {
         (from, until): (Offset, Offset),
         most: PieceMax,
         reach: Reach,
-        visit: &mut dyn FnMut(&EventRef<'_>) -> usize,
+        visit: &mut dyn FnMut(&EventRef<'_>) -> Option<usize>,
     ) -> Result<Found, Error> {
-        assert!(from < until, "nothing to read from {from} to {until}");
+        assert!(self.way.distance(from, until) > 0, "nothing to read from {from} to {until}");
         let mut piece = Filling { next: from, matched: 0, bytes: 0, rows: 0, is_full: false };
-        while piece.next < until && !piece.is_full {
+        while piece.next != until && !piece.is_full {
             let next = match self.fetch(piece.next, until, reach) {
                 Ok(next) => next,
                 // It will come again, when there is nothing before it.
-                Err(_) if piece.next > from => break,
+                Err(_) if piece.next != from => break,
                 Err(error) => return Err(error),
             };
             match next {
@@ -153,7 +203,8 @@ impl Scan {
                 Next::Gap { .. } | Next::OutOfReach => break,
             }
         }
-        assert!(piece.next > from || self.large.is_some(), "reading does not get beyond {from}");
+        let is_further = self.way.distance(from, piece.next) > 0;
+        assert!(is_further || self.large.is_some(), "reading does not get beyond {from}");
         Ok(Found::Events { matched: piece.matched as u64, end: piece.next })
     }
 
@@ -164,14 +215,17 @@ impl Scan {
         piece: &mut Filling,
         until: Offset,
         most: PieceMax,
-        visit: &mut dyn FnMut(&EventRef<'_>) -> usize,
+        visit: &mut dyn FnMut(&EventRef<'_>) -> Option<usize>,
     ) {
-        // What lies before the block has nothing that is wanted.
-        let first = piece.next.max(block.first_offset()).min(until);
-        let row = |offset: Offset| usize::try_from(offset.since(block.first_offset())).unwrap_or(usize::MAX);
-        let (mut next, last) = (row(first), row(until.min(block.end_offset())));
-        while next < last && !piece.is_full {
-            let event = block.event(next);
+        // What lies on the way to the block has nothing that is wanted.
+        let way = self.way;
+        let rows = rows_between(block, way.ends(piece.next, until));
+        let mut passed = 0;
+        while passed < rows.len() && !piece.is_full {
+            let event = block.event(match way {
+                Way::Forwards => rows.start + passed,
+                Way::Backwards => rows.end - 1 - passed,
+            });
             if self.filter.wants(&event) {
                 if piece.matched == 0 && value_bytes(event.value) > most.alone {
                     self.large = Some(value_bytes(event.value));
@@ -183,16 +237,23 @@ impl Scan {
                     piece.is_full = true;
                     break;
                 }
-                piece.bytes += visit(&event);
+                let Some(bytes) = visit(&event) else {
+                    piece.is_full = true;
+                    break;
+                };
+                piece.bytes += bytes;
                 piece.matched += 1;
             }
-            next += 1;
+            passed += 1;
             piece.rows += 1;
             piece.is_full =
                 piece.matched == most.events || piece.bytes >= most.bytes || piece.rows == ROWS_MAX;
         }
-        piece.next =
-            if first < block.first_offset() { first } else { block.first_offset().plus(next as u64) };
+        let offset = |row: usize| block.first_offset().plus(row as u64);
+        piece.next = match way {
+            Way::Forwards => offset(rows.start + passed),
+            Way::Backwards => offset(rows.end - passed),
+        };
     }
 
     fn held(&self, offset: Offset) -> Option<&Arc<Block>> {
@@ -210,27 +271,43 @@ impl Scan {
             return Ok(Next::OutOfReach);
         }
         self.narrow(from);
+        let way = self.way;
         // Beyond that head the signals looked for may not be all.
-        let until = self.narrowed.as_ref().map_or(until, |narrowed| until.min(narrowed.head));
+        let until = match &self.narrowed {
+            Some(narrowed) if way == Way::Forwards => until.min(narrowed.head),
+            Some(_) | None => until,
+        };
         let signals = self.narrowed.as_ref().map(|narrowed| narrowed.signals.as_slice());
-        Ok(match self.log.read(from, signals)? {
-            Chunk::Block(block) if block.first_offset() >= until => Next::Nothing { end: until },
+        let chunk = match way {
+            Way::Forwards => self.log.read(from, signals)?,
+            Way::Backwards => self.log.read_back(from, signals)?,
+        };
+        let is_beyond = |place: Offset| way.distance(place, until) == 0;
+        Ok(match chunk {
+            Chunk::Block(block) if is_beyond(way.ends(block.first_offset(), block.end_offset()).0) => {
+                Next::Nothing { end: until }
+            }
             Chunk::Block(block) => {
                 self.block = Some(block.clone());
                 Next::Block(block)
             }
-            Chunk::Gap { first, .. } if first >= until => Next::Nothing { end: until },
-            Chunk::Gap { first, end } => Next::Gap { first: first.max(from), end: end.min(until) },
-            Chunk::Skipped { end } => Next::Nothing { end: end.min(until) },
+            Chunk::Gap { first, end } if is_beyond(way.ends(first, end).0) => Next::Nothing { end: until },
+            Chunk::Gap { first, end } => {
+                let (low, high) = way.ends(from, until);
+                Next::Gap { first: first.max(low), end: end.min(high) }
+            }
+            Chunk::Skipped { end } => Next::Nothing { end: way.first(end, until) },
             Chunk::Head => Next::OutOfReach,
         })
     }
 
     /// Finds out which signals are wanted, so that blocks without them need not be read.
     fn narrow(&mut self, from: Offset) {
-        if self.filter.names.is_everything()
-            || self.narrowed.as_ref().is_some_and(|narrowed| from < narrowed.head)
-        {
+        let is_known = |narrowed: &Narrowed| match self.way {
+            Way::Forwards => from < narrowed.head,
+            Way::Backwards => from <= narrowed.head,
+        };
+        if self.filter.names.is_everything() || self.narrowed.as_ref().is_some_and(is_known) {
             return;
         }
         // The head first: whatever signal is below it is known by the time they are listed.
@@ -238,6 +315,13 @@ impl Scan {
         let signals = self.log.match_signals(|name| self.filter.names.wants(name));
         self.narrowed = Some(Narrowed { head, signals });
     }
+}
+
+/// The rows of `block` between two offsets.
+fn rows_between(block: &Block, (low, high): (Offset, Offset)) -> Range<usize> {
+    let row = |offset: Offset| usize::try_from(offset.since(block.first_offset())).unwrap_or(usize::MAX);
+    let end = row(high.min(block.end_offset()));
+    row(low).min(end)..end
 }
 
 /// How long a value is, where that varies.

@@ -220,8 +220,8 @@ impl Log {
         read::read(&self.inner.shared, from, signals)
     }
 
-    /// The piece of the log that ends at `before`; with `signals`, the last piece before it that may matter to who
-    /// wants only those. Blocks on the disk.
+    /// The piece of the log that ends at `before`, which must lie above the oldest offset; with `signals`, the last
+    /// piece before it that may matter to who wants only those. Blocks on the disk.
     pub fn read_back(&self, before: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
         read::read_back(&self.inner.shared, before, signals)
     }

@@ -1,4 +1,4 @@
-//! From an offset to the next piece of the log, or the one before: a block, a gap, or nothing further.
+//! From an offset to the next piece of the log, or the one before: a block, a gap, or the head.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub enum Chunk {
         /// Where to go on.
         end: Offset,
     },
-    /// There is nothing further: the head, or, for who reads backwards, the oldest event.
+    /// There is nothing yet.
     Head,
 }
 
@@ -65,7 +65,8 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
     }
 }
 
-/// The piece that ends at `before`; with `signals`, the last piece before it that holds one of them.
+/// The piece that ends at `before`, which lies above the oldest offset; with `signals`, the last piece before it that
+/// holds one of them.
 pub(crate) fn read_back(
     shared: &Shared,
     before: Offset,
@@ -76,11 +77,7 @@ pub(crate) fn read_back(
         return Err(Error::BeyondHead { offset: before, head });
     }
     if before <= oldest {
-        return if before == oldest {
-            Ok(Chunk::Head)
-        } else {
-            Err(Error::Truncated { offset: before, oldest })
-        };
+        return Err(Error::Truncated { offset: before.minus(1), oldest });
     }
     let newest = before.minus(1);
     if let Some(block) = shared.cached(newest) {

@@ -9,9 +9,9 @@ use crate::harness::{Server, downlink, root, shared_data, succeed};
 
 const DAY: &str = "recorded/2018-10-12_full_day.csv.zst";
 const DAY_ROWS: u64 = 2_706_427;
-const HOUR: &str = "tests/data/2018-10-12_tank_hour.csv.zst";
+pub(crate) const HOUR: &str = "tests/data/2018-10-12_tank_hour.csv.zst";
 const HOUR_ROWS: u64 = 113_191;
-const PREFIX: &str = "iss/";
+pub(crate) const PREFIX: &str = "iss/";
 
 /// How long a part of the day may take on a busy machine.
 const PART: Duration = Duration::from_secs(180);
@@ -75,7 +75,8 @@ impl Drop for Killed {
     }
 }
 
-fn replay(url: &str, recording: &Path, speed: &str) -> std::process::Command {
+/// The command that replays a recording.
+pub(crate) fn replay(url: &str, recording: &Path, speed: &str) -> std::process::Command {
     let mut command = downlink(url);
     command.args(["feed", "replay"]).arg(recording).args(["--speed", speed, "--prefix", PREFIX]);
     command
@@ -104,6 +105,11 @@ fn check_books(url: &str, rows: u64) {
     );
 }
 
+/// When a row happened, in nanoseconds since 1970, from the recorder's decimal hours.
+pub(crate) fn recorded_nanos(hours: &str) -> i128 {
+    YEAR_BEGINS_NANOS + nanos_after_new_year(hours)
+}
+
 /// Compares what `downlink export` says with the recording, without any code of ours for times and numbers.
 fn compare(url: &str, recording: &Path, rows: u64) {
     let columns = ["export", "--format", "csv", "--columns", "event_time,signal,value"];
@@ -117,7 +123,7 @@ fn compare(url: &str, recording: &Path, rows: u64) {
     let (mut row, mut found, mut compared) = (csv::StringRecord::new(), csv::StringRecord::new(), 0);
     while recorded.read_record(&mut row).expect("a row") {
         assert!(exported.read_record(&mut found).expect("a row"), "the export ends after {compared} rows");
-        let expected = (YEAR_BEGINS_NANOS + nanos_after_new_year(&row[0]), &row[1], bits(&row[2]));
+        let expected = (recorded_nanos(&row[0]), &row[1], bits(&row[2]));
         let (signal, time) = (found[1].strip_prefix(PREFIX).expect("the prefix"), unix_nanos(&found[0]));
         assert_eq!((time, signal, bits(&found[2])), expected, "row {compared}: {found:?} for {row:?}");
         compared += 1;
@@ -127,7 +133,8 @@ fn compare(url: &str, recording: &Path, rows: u64) {
     assert_eq!(compared, rows);
 }
 
-fn bits(number: &str) -> u64 {
+/// The bits of a number as it is written.
+pub(crate) fn bits(number: &str) -> u64 {
     number.parse::<f64>().unwrap_or_else(|_| panic!("{number:?} is no number")).to_bits()
 }
 
@@ -163,7 +170,7 @@ fn days_after_1970(year: i128, month: i128, day: i128) -> i128 {
 #[test]
 fn the_yardstick_knows_the_first_row_of_the_day() {
     // The feed's own clock in that row says 1223355573 s of GPS time: 2018-10-12 04:59:15 UTC.
-    assert_eq!(YEAR_BEGINS_NANOS + nanos_after_new_year("6844.9875"), 1_539_320_355 * SECOND_NANOS);
+    assert_eq!(recorded_nanos("6844.9875"), 1_539_320_355 * SECOND_NANOS);
     assert_eq!(unix_nanos("2018-10-12T04:59:15Z"), 1_539_320_355 * SECOND_NANOS);
     assert_eq!(unix_nanos("2018-10-12T04:59:15.00000006Z"), 1_539_320_355 * SECOND_NANOS + 60);
 }

@@ -193,10 +193,20 @@ impl Server {
         self.ingest().await.append(request).await.expect("append").into_inner()
     }
 
-    /// Every event of the log, by one `Read`.
+    /// Every event of the log, by one `Read`, but the system's own.
     pub(crate) async fn read_all(&self) -> Vec<Event> {
-        let mut stream =
-            self.query().await.read(v1::ReadRequest::default()).await.expect("read").into_inner();
+        self.read_filtered(v1::Filter::default()).await
+    }
+
+    /// Every event of the log, the system's own among them.
+    pub(crate) async fn read_everything(&self) -> Vec<Event> {
+        let signals = ["**", "_**"].map(str::to_owned).to_vec();
+        self.read_filtered(v1::Filter { signals, ..v1::Filter::default() }).await
+    }
+
+    async fn read_filtered(&self, filter: v1::Filter) -> Vec<Event> {
+        let request = v1::ReadRequest { filter: Some(filter), ..v1::ReadRequest::default() };
+        let mut stream = self.query().await.read(request).await.expect("read").into_inner();
         let mut events = Vec::new();
         while let Some(response) = stream.message().await.expect("a frame") {
             match response.frame.expect("a frame") {

@@ -4,6 +4,8 @@
 
 mod append;
 mod append_stream;
+mod as_of;
+mod backwards;
 mod batches;
 mod bench;
 mod clients;
@@ -20,10 +22,13 @@ mod in_process;
 mod kill;
 mod latest;
 mod not_yet;
+mod pacing;
+mod positions;
 mod producer;
 mod producers;
 mod python;
 mod random;
+mod random_reads;
 mod read;
 mod readme;
 mod refusal;

@@ -29,7 +29,10 @@ pub(crate) fn signals(patterns: &[&str]) -> Option<Filter> {
 }
 
 /// What a `Read` gives: its batches and its end.
-async fn try_read(server: &Server, request: ReadRequest) -> Result<(Vec<Vec<Event>>, End), Status> {
+pub(crate) async fn try_read(
+    server: &Server,
+    request: ReadRequest,
+) -> Result<(Vec<Vec<Event>>, End), Status> {
     let mut stream = server.query().await.read(request).await?.into_inner();
     let (mut batches, mut end) = (Vec::new(), None);
     while let Some(response) = soon("a frame", stream.message()).await? {
@@ -43,13 +46,18 @@ async fn try_read(server: &Server, request: ReadRequest) -> Result<(Vec<Vec<Even
     Ok((batches, end.expect("every replay ends with End")))
 }
 
+/// The offsets that a `Read` gives.
+pub(crate) async fn offsets(server: &Server, request: ReadRequest) -> Vec<u64> {
+    read(server, request).await.0
+}
+
 /// The offsets that a `Read` gives, and its end.
-async fn read(server: &Server, request: ReadRequest) -> (Vec<u64>, End) {
+pub(crate) async fn read(server: &Server, request: ReadRequest) -> (Vec<u64>, End) {
     let (batches, end) = try_read(server, request).await.unwrap();
     (batches.concat().into_iter().map(|event| event.offset).collect(), end)
 }
 
-fn end(next_offset: u64, head_offset: u64, scanned_events: u64) -> End {
+pub(crate) fn end(next_offset: u64, head_offset: u64, scanned_events: u64) -> End {
     End { next_offset, head_offset, scanned_events }
 }
 

@@ -1,4 +1,4 @@
-//! `GetLatest` and `ListSignals`: what the log knows of each signal, a page at a time.
+//! `GetLatest` of the present and `ListSignals`: what the log knows of each signal, a page at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use downlink_proto::v1::{
     ErrorReason, GetLatestRequest, GetLatestResponse, LatestValue, ListSignalsRequest, ListSignalsResponse,
     Signal, ValueType,
 };
-use downlink_storage::{Clock, Latest, Log, Quality, SignalInfo, Value};
+use downlink_storage::{Latest, Log, Quality, SignalInfo, Timestamp, Value};
 use tonic::Status;
 
-use super::Shared;
 use super::convert::{wire_duration, wire_latest, wire_time};
 use super::definition::{self, Brief};
 use super::request::{Page, names};
 use super::status::Refusal;
 use super::subscribe::since;
+use super::{Shared, as_of};
 use crate::query::filter::Names;
 
 /// `GetLatest`.
@@ -23,20 +23,17 @@ pub(crate) async fn get_latest(
     shared: &Arc<Shared>,
     request: GetLatestRequest,
 ) -> Result<GetLatestResponse, Status> {
-    if request.as_of_offset.is_some() {
-        return Err(Refusal::not_served_yet("`as_of_offset`").into());
-    }
-    if request.as_of_time.is_some() {
-        return Err(Refusal::not_served_yet("`as_of_time`").into());
-    }
     let names = names(&request.signals, "signals", shared.config.filter_patterns_max)?;
     let page = Page::new(request.page_size, &request.page_token, &shared.config)?;
+    if let Some(then) = as_of::then(request.as_of_offset, request.as_of_time)? {
+        return as_of::get_latest(shared, then, names, page).await;
+    }
     let (log, clock) = (shared.log.clone(), shared.clock.clone());
     let answer = shared.unary("latest", move || {
         let head = log.head();
         let found = newest(&log, &names, &page)?;
         let entries = found.into_iter().map(|(name, latest)| {
-            let value = latest_value(latest, Brief::of(&log, &name), &*clock);
+            let value = latest_value(latest, Brief::of(&log, &name), clock.now());
             (name, value)
         });
         let (values, next_page_token) = page.fill(entries);
@@ -46,7 +43,7 @@ pub(crate) async fn get_latest(
 }
 
 /// The newest events of the signals wanted, by name.
-fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>, Refusal> {
+pub(crate) fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>, Refusal> {
     for name in names.exact() {
         if !log.knows(name) {
             let message = format!("the log has never seen the signal {name:?}");
@@ -63,8 +60,9 @@ fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>
     Ok(wanted.into_iter().map(|signal| (signal.name.to_string(), signal.latest)).collect())
 }
 
-fn latest_value(latest: Latest, definition: Brief, clock: &dyn Clock) -> LatestValue {
-    let age = since(clock.now(), latest.event.event_time);
+/// The newest event of a signal as of `now`.
+pub(crate) fn latest_value(latest: Latest, definition: Brief, now: Timestamp) -> LatestValue {
+    let age = since(now, latest.event.event_time);
     LatestValue {
         age: Some(wire_duration(age)),
         stale: latest.event.quality == Quality::Stale || definition.is_outlived(age),

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::outbox::{self, Outgoing};
 use super::status::Refusal;
-use super::{Shared, latest, read, subscribe};
+use super::{Shared, latest, position, read, subscribe};
 
 /// Hands events out.
 pub(crate) struct Query {
@@ -50,14 +50,14 @@ impl QueryService for Query {
     type AggregateStream = ReceiverStream<Result<AggregateResponse, Status>>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        Ok(read::serve(self.shared.clone(), request.into_inner(), self.permit()?)?.into_response())
+        Ok(read::serve(self.shared.clone(), request.into_inner(), self.permit()?).await?.into_response())
     }
 
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        Ok(subscribe::serve(self.shared.clone(), request.into_inner(), self.permit()?)?.into_response())
+        Ok(subscribe::serve(self.shared.clone(), request.into_inner(), self.permit()?).await?.into_response())
     }
 
     async fn get_latest(
@@ -87,8 +87,8 @@ impl QueryService for Query {
 
     async fn lookup_offset(
         &self,
-        _: Request<LookupOffsetRequest>,
+        request: Request<LookupOffsetRequest>,
     ) -> Result<Response<LookupOffsetResponse>, Status> {
-        Err(Refusal::not_served_yet("LookupOffset").into())
+        position::lookup_offset(&self.shared, request.into_inner()).await.map(Response::new)
     }
 }

@@ -10,23 +10,27 @@ use downlink_proto::v1::{
 };
 use downlink_storage::{Error, EventRef, Offset, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 
 use super::Shared;
 use super::convert::wire_event;
 use super::departure::SMALL_BYTES;
 use super::outbox::{Outbox, Passage, Sender, outbox};
-use super::request::{Place, choice, filter, invalid, only_rows, place};
+use super::position::{Place, place, resolve};
+use super::request::{choice, filter, invalid, only_rows, pace};
 use super::status::{Refusal, status};
 use crate::follow::Missing;
 use crate::query::filter::Filter;
-use crate::query::{Found, PieceMax, Reach, Scan, value_bytes};
+use crate::query::pace::{Pace, SLICE};
+use crate::query::{Found, PieceMax, Reach, Scan, Way, value_bytes};
 
 /// A reader who makes its next message wait for longer does not keep what it is made from.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A piece of so many offsets is read where it stands if it is in memory and quick to filter.
 const INLINE_OFFSETS_MAX: u64 = 1_000;
+/// A replay at a pace that is later than this goes on from where it is, instead of catching up.
+const LAG_MAX: Duration = Duration::from_secs(1);
 /// What an event makes on the wire beside its names and its value, about.
 const EVENT_BYTES: usize = 64;
 
@@ -42,21 +46,37 @@ pub(crate) struct Piece {
 
 /// Where the events of a piece go.
 pub(crate) trait Collector: Send + 'static {
-    /// Takes the next event, and says about how many bytes it makes.
-    fn take(&mut self, event: &EventRef<'_>) -> usize;
+    /// Takes the next event, and says about how many bytes it makes; `None` if it does not belong to this piece any
+    /// more, which it may not say of the first.
+    fn take(&mut self, event: &EventRef<'_>) -> Option<usize>;
 }
 
-/// All of them, as they go out.
-impl Collector for Vec<v1::Event> {
-    fn take(&mut self, event: &EventRef<'_>) -> usize {
-        self.push(wire_event(event));
-        bytes_of(event)
+/// Those of a replay, as they go out.
+struct Outgoing {
+    pace: Option<Pace>,
+    events: Vec<v1::Event>,
+    /// When the first of them is due, since the beginning of a replay at a pace.
+    due: Option<Duration>,
+}
+
+impl Collector for Outgoing {
+    fn take(&mut self, event: &EventRef<'_>) -> Option<usize> {
+        if let Some(pace) = &mut self.pace {
+            let due = pace.due(event.event_time);
+            if due >= *self.due.get_or_insert(due) + SLICE {
+                return None;
+            }
+            pace.pass(event.event_time);
+        }
+        self.events.push(wire_event(event));
+        Some(bytes_of(event))
     }
 }
 
 /// Gets piece after piece, off the runtime where that may take time.
 pub(crate) struct Pieces<C> {
     shared: Arc<Shared>,
+    way: Way,
     /// Elsewhere while a piece is read.
     reading: Option<(Scan, C)>,
     on_truncated: OnTruncated,
@@ -67,13 +87,12 @@ impl<C: Collector> Pieces<C> {
     /// Of what `filter` wants, for `collector`.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        filter: Filter,
+        (filter, way): (Filter, Way),
         collector: C,
-        on_truncated: OnTruncated,
-        on_damage: OnDamage,
+        (on_truncated, on_damage): (OnTruncated, OnDamage),
     ) -> Self {
-        let reading = Some((Scan::new(shared.log.clone(), filter), collector));
-        Self { shared, reading, on_truncated, on_damage }
+        let reading = Some((Scan::new(shared.log.clone(), filter, way), collector));
+        Self { shared, way, reading, on_truncated, on_damage }
     }
 
     /// Where the events go.
@@ -134,7 +153,7 @@ impl<C: Collector> Pieces<C> {
 
     async fn get(&mut self, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Status> {
         let (mut scan, mut collector) = self.reading.take().expect("given back after every piece");
-        let is_short = until.since(from) <= INLINE_OFFSETS_MAX;
+        let is_short = self.way.distance(from, until) <= INLINE_OFFSETS_MAX;
         let result = if is_short && scan.is_quick() && scan.is_cached(from) {
             let result = piece(&mut scan, (from, until), most, Reach::Memory, &mut collector);
             self.reading = Some((scan, collector));
@@ -143,15 +162,18 @@ impl<C: Collector> Pieces<C> {
             let reading = move || {
                 (piece(&mut scan, (from, until), most, Reach::Disk, &mut collector), (scan, collector))
             };
-            let disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
-            let (result, reading) = self.shared.blocking("read", reading).await?;
-            drop(disk);
+            let (result, reading) = self.shared.disk("read", reading).await?;
             self.reading = Some(reading);
             result
         };
         match result {
             Ok(piece) => self.judge(piece),
-            Err(Error::Truncated { oldest, .. }) if oldest > from => self.truncated(from, oldest.min(until)),
+            Err(Error::Truncated { offset, oldest }) => match self.way {
+                Way::Forwards if oldest > from => self.truncated(from, oldest.min(until)),
+                // Nothing is left from here down.
+                Way::Backwards if oldest >= from => self.truncated(until, from),
+                Way::Forwards | Way::Backwards => Err(status(Error::Truncated { offset, oldest })),
+            },
             Err(error) => Err(status(error)),
         }
     }
@@ -233,7 +255,8 @@ pub(crate) fn piece_max(shared: &Shared, asked: u32) -> PieceMax {
 
 /// A replay, as asked for.
 struct Replay {
-    pieces: Pieces<Vec<v1::Event>>,
+    pieces: Pieces<Outgoing>,
+    way: Way,
     start: Offset,
     end: Offset,
     head: Offset,
@@ -242,12 +265,12 @@ struct Replay {
 }
 
 /// Begins a replay. `permit` is given back when it ends.
-pub(crate) fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     request: ReadRequest,
     permit: OwnedSemaphorePermit,
 ) -> Result<Outbox<ReadResponse>, Status> {
-    let replay = plan(&shared, request)?;
+    let replay = plan(&shared, request).await?;
     let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
     tasks.spawn("read", async move {
@@ -259,41 +282,61 @@ pub(crate) fn serve(
     Ok(outbox)
 }
 
-fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
-    if request.backwards {
-        return Err(Refusal::not_served_yet("`backwards`").into());
-    }
-    if request.pacing.is_some_and(|pacing| pacing.speed != 0.0) {
-        return Err(Refusal::not_served_yet("`pacing`").into());
-    }
+async fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
     only_rows(request.encoding)?;
-    let (oldest, head) = (shared.log.oldest(), shared.log.head());
-    let resolve = |place| match place {
-        Place::Offset(offset) if offset > head => Err(status(Error::BeyondHead { offset, head })),
-        Place::Offset(offset) => Ok(offset),
-        Place::Oldest => Ok(oldest),
-        Place::Head => Ok(head),
+    let (way, from, until) = if request.backwards {
+        (Way::Backwards, Place::Head, Place::Oldest)
+    } else {
+        (Way::Forwards, Place::Oldest, Place::Head)
     };
-    let start = resolve(place(request.start, "start")?.unwrap_or(Place::Oldest))?;
-    let end = resolve(place(request.end, "end")?.unwrap_or(Place::Head))?;
-    if end < start {
-        return Err(invalid("end", format!("{end} lies before the start, {start}")).into());
-    }
+    let (oldest, head) = (shared.log.oldest(), shared.log.head());
     let filter = filter(request.filter, &shared.config)?;
-    let (on_truncated, on_damage) =
-        (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
-    let pieces = Pieces::new(shared.clone(), filter, Vec::new(), on_truncated, on_damage);
-    if start < oldest {
-        pieces.truncated(start, oldest)?;
+    let pace = pace(request.pacing, way, &shared.config)?;
+    let on_missing = (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
+    let start = place(request.start, "start", &shared.config)?.unwrap_or(from);
+    let end = place(request.end, "end", &shared.config)?.unwrap_or(until);
+    let start = resolve(shared, start, &filter, head).await?;
+    let end = resolve(shared, end, &filter, head).await?;
+    if way.first(start, end) != start {
+        let side = if request.backwards { "above" } else { "before" };
+        return Err(invalid("end", format!("{end} lies {side} the start, {start}")).into());
+    }
+    let outgoing = Outgoing { pace, events: Vec::new(), due: None };
+    let pieces = Pieces::new(shared.clone(), (filter, way), outgoing, on_missing);
+    let least = start.min(end);
+    if least < oldest {
+        pieces.truncated(least, oldest)?;
     }
     let events_max = if request.max_events == 0 { u64::MAX } else { request.max_events };
-    Ok(Replay { pieces, start, end, head, events_max, most: piece_max(shared, request.max_batch_events) })
+    let most = piece_max(shared, request.max_batch_events);
+    Ok(Replay { pieces, way, start, end, head, events_max, most })
+}
+
+/// Turns the due times of a replay at a pace into moments.
+struct Schedule {
+    beginning: Instant,
+}
+
+impl Schedule {
+    fn begin() -> Self {
+        Self { beginning: Instant::now() }
+    }
+
+    /// Waits until `due` after the beginning. What a slow reader has lost is not made up for.
+    async fn reach(&mut self, due: Duration) {
+        let (moment, now) = (self.beginning + due, Instant::now());
+        if now > moment + LAG_MAX {
+            self.beginning += now - moment;
+        } else {
+            sleep_until(moment).await;
+        }
+    }
 }
 
 impl Replay {
     async fn run(mut self, shared: &Shared, messages: &Sender<ReadResponse>) -> Result<(), Status> {
-        let (mut next, mut delivered) = (self.start, 0);
-        while next < self.end && delivered < self.events_max {
+        let (mut next, mut delivered, mut schedule) = (self.start, 0, Schedule::begin());
+        while next != self.end && delivered < self.events_max {
             if shared.tasks.is_draining() {
                 let refusal = Refusal::new(ErrorReason::Draining, "the server is about to stop");
                 return Err(refusal.with("next_offset", next).into());
@@ -302,17 +345,25 @@ impl Replay {
             let most = PieceMax { events: self.most.events.min(left), ..self.most };
             let from = next;
             let piece = self.pieces.next(from, self.end, most).await?;
+            if let Some(due) = self.pieces.collector().due.take() {
+                tokio::select! {
+                    () = self.pieces.keeping_little(schedule.reach(due)) => {}
+                    // It is told above, and where to go on: this piece is not delivered.
+                    () = shared.tasks.draining() => continue,
+                    () = messages.closed() => return Ok(()),
+                }
+            }
             let frame = match piece.found {
                 Found::Events { matched, end } => {
                     delivered += matched;
                     next = end;
                     (matched > 0).then_some(Frame::Events(EventBatch {
-                        events: std::mem::take(self.pieces.collector()),
+                        events: std::mem::take(&mut self.pieces.collector().events),
                         ..EventBatch::default()
                     }))
                 }
                 Found::Gap { first, end, reason } => {
-                    next = end;
+                    (_, next) = self.way.ends(first, end);
                     Some(Frame::Gap(wire_gap(first, end, reason)))
                 }
             };
@@ -330,7 +381,7 @@ impl Replay {
         let end = End {
             next_offset: next.get(),
             head_offset: self.head.get(),
-            scanned_events: next.since(self.start),
+            scanned_events: self.way.distance(self.start, next),
         };
         let _ = messages.send(Ok(ReadResponse { frame: Some(Frame::End(end)) })).await;
         Ok(())

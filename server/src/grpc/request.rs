@@ -1,51 +1,21 @@
-//! What requests have in common: positions, filters, choices, pages.
+//! What requests have in common: filters, choices, pages.
 
-use downlink_proto::v1::{self, ErrorReason, position::At};
-use downlink_storage::Offset;
+use std::time::Duration;
+
+use downlink_proto::v1::{self, ErrorReason};
 use prost::Message;
 
 use super::convert::{hex, quality_worst};
 use super::status::Refusal;
 use crate::config::Config;
+use crate::query::Way;
 use crate::query::filter::{Filter, Names, Pattern};
+use crate::query::pace::Pace;
 
 /// The longest pattern of a filter: as long as the longest name.
 const PATTERN_BYTES_MAX: usize = 255;
 /// All patterns of a filter together: each byte of them may cost a step for each letter of every name.
 const PATTERNS_BYTES_MAX: usize = 16 << 10;
-
-/// A place in the log that can be found without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// This very offset.
-    Offset(Offset),
-    /// The oldest event kept.
-    Oldest,
-    /// What comes next.
-    Head,
-}
-
-/// The place that `position` names; `None` where it is left to the method.
-pub(crate) fn place(position: Option<v1::Position>, field: &str) -> Result<Option<Place>, Refusal> {
-    let Some(at) = position.and_then(|position| position.at) else { return Ok(None) };
-    let not_yet = |kind: &str| Err(Refusal::not_served_yet(&format!("`{field}.{kind}`")));
-    match at {
-        At::Offset(offset) => match Offset::new(offset) {
-            Some(offset) => Ok(Some(Place::Offset(offset))),
-            None => Err(invalid(format!("{field}.offset"), "offsets begin at 1")),
-        },
-        At::Edge(edge) => Ok(match choice::<v1::Edge>(edge, &format!("{field}.edge"))? {
-            v1::Edge::Unspecified => None,
-            v1::Edge::Oldest => Some(Place::Oldest),
-            v1::Edge::Head => Some(Place::Head),
-        }),
-        At::EventTime(_) => not_yet("event_time"),
-        At::IngestTime(_) => not_yet("ingest_time"),
-        At::LastEvents(_) => not_yet("last_events"),
-        At::Ago(_) => not_yet("ago"),
-        At::Consumer(_) => not_yet("consumer"),
-    }
-}
 
 /// The value of an enumeration, if there is one of that number.
 pub(crate) fn choice<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Refusal> {
@@ -94,6 +64,25 @@ pub(crate) fn names(patterns: &[String], field: &str, most: usize) -> Result<Nam
     Ok(Names::new(patterns.iter().enumerate().map(compile).collect::<Result<_, _>>()?))
 }
 
+/// The longest silence of a replay that a reader may ask for.
+const GAP_MAX: Duration = Duration::from_secs(3600);
+
+/// The pace of a replay; `None` where it is as fast as possible.
+pub(crate) fn pace(pacing: Option<v1::Pacing>, way: Way, config: &Config) -> Result<Option<Pace>, Refusal> {
+    let Some(v1::Pacing { speed, max_gap }) = pacing else { return Ok(None) };
+    if !speed.is_finite() || speed < 0.0 {
+        return Err(invalid("pacing.speed", format!("must be finite and not below 0, not {speed}")));
+    }
+    let gap_max = match max_gap.map(Duration::try_from) {
+        None => Duration::from_millis(config.replay_gap_ms),
+        Some(Ok(asked)) => asked.min(GAP_MAX),
+        Some(Err(_)) => {
+            return Err(invalid("pacing.max_gap", "must be a length of time, not below 0"));
+        }
+    };
+    Ok((speed > 0.0).then(|| Pace::new(speed, gap_max, way)))
+}
+
 /// Only rows are served.
 pub(crate) fn only_rows(encoding: i32) -> Result<(), Refusal> {
     match choice::<v1::Encoding>(encoding, "encoding")? {
@@ -138,18 +127,35 @@ impl Page {
 
     /// As many of `entries`, which are in the order of their names, as fit, and the token of the next page.
     pub(crate) fn fill<M: Message>(&self, entries: impl Iterator<Item = (String, M)>) -> (Vec<M>, String) {
+        self.fill_sparsely(entries.map(|(name, entry)| (name, Some(entry))))
+    }
+
+    /// The same, where some names have no entry: they take up their places and say nothing.
+    pub(crate) fn fill_sparsely<M: Message>(
+        &self,
+        entries: impl Iterator<Item = (String, Option<M>)>,
+    ) -> (Vec<M>, String) {
         let (mut page, mut bytes, mut last) = (Vec::new(), 0, String::new());
-        for (name, entry) in entries {
-            let size = entry.encoded_len();
-            if page.len() == self.entries_max || (!page.is_empty() && bytes + size > self.bytes_max) {
-                let token = last.bytes().map(|byte| format!("{byte:02x}")).collect();
-                return (page, token);
+        for (number, (name, entry)) in entries.enumerate() {
+            let size = entry.as_ref().map_or(0, Message::encoded_len);
+            if number == self.entries_max || (!page.is_empty() && bytes + size > self.bytes_max) {
+                return (page, Self::token(&last));
             }
             bytes += size;
             last = name;
-            page.push(entry);
+            page.extend(entry);
         }
         (page, String::new())
+    }
+
+    /// The token of the page after the one that ends with `last`.
+    pub(crate) fn token(last: &str) -> String {
+        last.bytes().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// About how many bytes it has at most.
+    pub(crate) const fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 }
 
@@ -191,6 +197,10 @@ mod tests {
         let (entries, token) =
             Page::new(0, "", &config).unwrap().fill([signal("a"), signal("b")].into_iter());
         assert_eq!((entries.len(), token.as_str()), (1, "61"));
+        let page = Page::new(2, "", &config).unwrap();
+        let sparse = ["a", "b", "c"].map(|name| (name.to_owned(), (name > "a").then(|| signal(name).1)));
+        let (entries, token) = page.fill_sparsely(sparse.into_iter());
+        assert_eq!((entries.len(), token.as_str()), (1, "62"));
     }
 
     #[test]
@@ -209,10 +219,14 @@ mod tests {
             names(&[String::new()], "f", 9).is_err()
                 && names(&["a".to_owned(), "b".to_owned()], "f", 1).is_err()
         );
-        assert!(place(Some(v1::Position { at: Some(At::Offset(0)) }), "start").is_err());
-        assert!(place(Some(v1::Position { at: Some(At::LastEvents(1)) }), "start").is_err());
-        assert!(place(Some(v1::Position { at: Some(At::Edge(7)) }), "start").is_err());
-        assert_eq!(place(Some(v1::Position { at: None }), "start").unwrap(), None);
+        let paced = |speed, max_gap| pace(Some(v1::Pacing { speed, max_gap }), Way::Forwards, &config);
+        let length = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        for speed in [-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(paced(speed, None).is_err(), "{speed}");
+        }
+        assert!(paced(1.0, length(-1)).is_err() && paced(0.0, length(-1)).is_err());
+        assert!(paced(0.0, None).unwrap().is_none() && paced(-0.0, None).unwrap().is_none());
+        assert!(paced(1.0, length(i64::MAX)).unwrap().is_some());
         assert!(only_rows(2).is_err() && only_rows(1).is_ok());
     }
 }

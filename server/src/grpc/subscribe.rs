@@ -18,13 +18,14 @@ use tonic::Status;
 
 use super::Shared;
 use super::outbox::{Outbox, Passage, Sender, outbox};
+use super::position::{Place, place, resolve};
 use super::read::{Pieces, piece_max};
-use super::request::{Place, choice, filter, only_rows, place};
+use super::request::{choice, filter, only_rows};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};
-use crate::query::Found;
 use crate::query::filter::Filter;
 use crate::query::newest::{Newest, NewestMax, Progress, Which};
+use crate::query::{Found, Way};
 use crate::report::{Clock, Nanos, Report, nanos};
 use delivery::Delivery;
 pub(crate) use frames::since;
@@ -73,14 +74,14 @@ struct Subscription {
 }
 
 /// Begins a subscription. `permit` is given back when it ends.
-pub(crate) fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     request: SubscribeRequest,
     permit: OwnedSemaphorePermit,
 ) -> Result<Outbox<SubscribeResponse>, Status> {
     let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
-    let subscription = plan(shared, request, messages)?;
+    let subscription = plan(shared, request, messages).await?;
     tasks.spawn("subscription", async move {
         subscription.run().await;
         drop(permit);
@@ -88,7 +89,7 @@ pub(crate) fn serve(
     Ok(outbox)
 }
 
-fn plan(
+async fn plan(
     shared: Arc<Shared>,
     request: SubscribeRequest,
     messages: Sender<SubscribeResponse>,
@@ -101,18 +102,15 @@ fn plan(
     let head = shared.head.clone();
     let now = *head.borrow();
     let oldest = shared.log.oldest();
-    let start = match place(request.start, "start")?.unwrap_or(Place::Head) {
-        Place::Offset(offset) if offset > now => return Err(status(Error::BeyondHead { offset, head: now })),
-        Place::Offset(offset) => offset,
-        Place::Oldest => oldest,
-        Place::Head => now,
-    };
     let filter = filter(request.filter, &shared.config)?;
+    let start = place(request.start, "start", &shared.config)?.unwrap_or(Place::Head);
+    let start = resolve(&shared, start, &filter, now).await?;
     let (on_truncated, on_damage) =
         (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
     let report = rule.map(|rule| Report::new(rule, nanos(Timestamp::MIN)));
     let delivery = Delivery::new(report, piece_max(&shared, request.max_batch_events));
-    let pieces = Pieces::new(shared.clone(), filter.clone(), delivery, on_truncated, on_damage);
+    let pieces =
+        Pieces::new(shared.clone(), (filter.clone(), Way::Forwards), delivery, (on_truncated, on_damage));
     let mut follow = Follow::new(start, shared.config.fell_behind_events, when_slow);
     if asked.initial_values {
         follow = follow.beginning_with_newest();

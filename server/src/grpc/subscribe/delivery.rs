@@ -95,8 +95,8 @@ impl Delivery {
 }
 
 impl Collector for Delivery {
-    fn take(&mut self, event: &EventRef<'_>) -> usize {
-        match &mut self.report {
+    fn take(&mut self, event: &EventRef<'_>) -> Option<usize> {
+        Some(match &mut self.report {
             Some(report) => {
                 report.take(event, self.clock, &mut |event| {
                     self.batches.push(event);
@@ -108,6 +108,6 @@ impl Collector for Delivery {
                 self.sent_events += 1;
                 self.batches.push(event)
             }
-        }
+        })
     }
 }
