@@ -13,8 +13,8 @@ use downlink_proto::v1::query_service_client::QueryServiceClient;
 use downlink_proto::v1::{
     AppendRequest, AppendResponse, DefineSignalsRequest, DefineSignalsResponse, Event, GetLatestRequest,
     GetLatestResponse, GetLogInfoRequest, GetLogInfoResponse, ListSignalsRequest, ListSignalsResponse,
-    ReadRequest, ReadResponse, RollSegmentRequest, RollSegmentResponse, Signal, SubscribeRequest,
-    read_response,
+    LookupOffsetRequest, LookupOffsetResponse, Position, ReadRequest, ReadResponse, RollSegmentRequest,
+    RollSegmentResponse, Signal, SubscribeRequest, read_response,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
@@ -160,6 +160,12 @@ impl Client {
     /// The signals of the log.
     pub async fn signals(&self, request: ListSignalsRequest) -> Result<ListSignalsResponse> {
         self.answer(self.query().list_signals(self.timed(request)).await)
+    }
+
+    /// The offset of a position, and the event time of the event there.
+    pub async fn lookup(&self, position: Position) -> Result<LookupOffsetResponse> {
+        let request = LookupOffsetRequest { position: Some(position) };
+        self.answer(self.query().lookup_offset(self.timed(request)).await)
     }
 
     /// Identity, ends, totals and size of the log.

@@ -11,6 +11,7 @@ mod feed;
 mod import;
 mod info;
 mod latest;
+mod lookup;
 mod output;
 mod position;
 mod put;
@@ -71,6 +72,7 @@ enum Command {
     Info(info::Info),
     #[command(subcommand)]
     Consumers(consumers::Consumers),
+    Lookup(lookup::Lookup),
     Export(export::Export),
     Import(import::Import),
     #[command(subcommand)]
@@ -129,6 +131,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Signals(signals) => signals.run(&context).await,
         Command::Info(info) => info.run(&context).await,
         Command::Consumers(consumers) => consumers.run(&context).await,
+        Command::Lookup(lookup) => lookup.run(&context).await,
         Command::Export(export) => export.run(&context).await,
         Command::Import(import) => import.run(&context).await,
         Command::Feed(feed) => feed.run(&context).await,

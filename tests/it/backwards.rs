@@ -1,9 +1,9 @@
 //! `Read` backwards: the same events as forwards, newest first, from a place that can be gone on from.
 
+use downlink_proto::v1::admin_service_client::AdminServiceClient;
 use downlink_proto::v1::position::At;
 use downlink_proto::v1::read_response::Frame;
-use downlink_proto::v1::{Edge, Event, OnDamage, Position, ReadRequest};
-use downlink_storage::{Log, Options, Wait};
+use downlink_proto::v1::{Edge, Event, OnDamage, Position, ReadRequest, RollSegmentRequest};
 use tonic::Code;
 
 use crate::append::numbered;
@@ -20,6 +20,12 @@ async fn ten(server: &Server) {
     for size in [1, 4, 2, 3] {
         server.append(numbered("ten", size)).await;
     }
+}
+
+/// Seals what has been appended so far.
+async fn roll(server: &Server) {
+    let request = RollSegmentRequest { wait_until_sealed: true };
+    AdminServiceClient::new(server.channel().await).roll_segment(request).await.unwrap();
 }
 
 #[tokio::test]
@@ -75,10 +81,8 @@ async fn a_filter_applies_backwards_in_sealed_segments_too() {
         let name = if number % 100 == 50 { "rare" } else { "often" };
         server.append(vec![event(name, 0.0), event("other/x", 1.0)]).await;
     }
+    roll(&server).await;
     server.terminate();
-    let log = Log::open_dir(dir.path(), Options::standard()).unwrap();
-    log.roll(Wait::UntilSealed).unwrap();
-    log.close();
     let server = Server::start(dir.path());
     server.append(numbered("often", 3)).await;
     let all: Vec<Event> = server.read_all().await;
@@ -97,12 +101,9 @@ async fn a_filter_applies_backwards_in_sealed_segments_too() {
 async fn gaps_are_told_in_the_order_of_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let mut channel =
-        downlink_proto::v1::admin_service_client::AdminServiceClient::new(server.channel().await);
     for _ in 0..3 {
         server.append(numbered("a", 4)).await;
-        let roll = downlink_proto::v1::RollSegmentRequest { wait_until_sealed: true, ..Default::default() };
-        channel.roll_segment(roll).await.unwrap();
+        roll(&server).await;
     }
     server.append(numbered("a", 4)).await;
     server.terminate();
@@ -125,11 +126,11 @@ async fn gaps_are_told_in_the_order_of_the_way() {
     let refusal = refused(try_read(&server, strict).await).is(Code::DataLoss, "BLOCK_CORRUPT");
     assert_eq!((&*refusal.metadata["first_offset"], &*refusal.metadata["last_offset"]), ("7", "8"));
     let last = back(Some(Position { at: Some(At::LastEvents(5)) }), None);
-    assert_eq!(try_read_offsets(&server, last).await, [12, 11, 10, 9]);
+    assert_eq!(offsets_to_the_gap(&server, last).await, [11, 10, 9]);
 }
 
 /// The offsets of the events up to the first gap.
-async fn try_read_offsets(server: &Server, request: ReadRequest) -> Vec<u64> {
+async fn offsets_to_the_gap(server: &Server, request: ReadRequest) -> Vec<u64> {
     let mut stream = server.query().await.read(request).await.unwrap().into_inner();
     let mut offsets = Vec::new();
     while let Some(response) = soon("a frame", stream.message()).await.unwrap() {

@@ -23,6 +23,7 @@ mod kill;
 mod latest;
 mod not_yet;
 mod pacing;
+mod places;
 mod positions;
 mod producer;
 mod producers;

@@ -1,10 +1,15 @@
 //! `downlink latest`: the newest event of each signal.
 
+use std::time::SystemTime;
+
+use anyhow::Context as _;
 use clap::Args;
+use downlink_client::Client;
 use downlink_client::time::rfc3339;
 use downlink_client::v1::{GetLatestRequest, LatestValue, Quality};
 
 use super::output::{Printer, value_cell};
+use super::position::Place;
 use super::unmatched::warn_of_unmatched;
 use super::value::quality_word;
 use super::{Context, Format, event_json};
@@ -16,18 +21,41 @@ use super::{Context, Format, event_json};
 #[command(after_help = "Examples:
   downlink latest
   downlink latest iss/NODE3000005
-  downlink latest 'iss/*' --output json")]
+  downlink latest 'iss/*' --output json
+  downlink latest --as-of 2018-10-12T11:42:00Z
+  downlink latest tank/level --as-of 'last 1000'")]
 pub(super) struct Latest {
     /// Names or globs: `*` stands for any text without '/', `**` for any text.
     #[arg(value_name = "SIGNAL")]
     signals: Vec<String>,
+    /// As they were then: at a time (RFC 3339) or '2 hours ago', by ingest time; or when an offset was the head, or any
+    /// other place that 'downlink lookup' knows.
+    #[arg(long, value_name = "PLACE")]
+    as_of: Option<Place>,
 }
 
 impl Latest {
+    async fn request(&self, client: &Client) -> anyhow::Result<GetLatestRequest> {
+        let mut request = GetLatestRequest { signals: self.signals.clone(), ..GetLatestRequest::default() };
+        match self.as_of.clone() {
+            None => {}
+            Some(Place::Offset(offset)) => request.as_of_offset = Some(offset),
+            Some(Place::Time(time) | Place::IngestTime(time)) => request.as_of_time = Some(time),
+            Some(Place::Ago(length)) => {
+                let then = SystemTime::now().checked_sub(length).context("that is too long ago")?;
+                request.as_of_time = Some(then.into());
+            }
+            Some(place @ (Place::Oldest | Place::Head | Place::Last(_) | Place::Consumer(_))) => {
+                request.as_of_offset = Some(client.lookup(place.into()).await?.offset);
+            }
+        }
+        Ok(request)
+    }
+
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
-        let mut request = GetLatestRequest { signals: self.signals.clone(), ..GetLatestRequest::default() };
+        let mut request = self.request(&client).await?;
         let (mut rows, mut is_empty) = (vec![], true);
         loop {
             let page = client.latest(request.clone()).await?;

@@ -1,22 +1,36 @@
 //! `downlink read`: replays a part of the log.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
-use downlink_client::v1::{Gap, OnDamage, ReadRequest, read_response::Frame};
+use downlink_client::v1::{Gap, OnDamage, Pacing, Position, ReadRequest, read_response::Frame};
 
 use super::Context;
 use super::output::Printer;
-use super::position::{FilterArguments, Place};
+use super::position::{FilterArguments, Place, parse_length, wire_length};
 use super::unmatched::warn_of_unmatched;
 
 /// Prints a part of the log, oldest first, up to its present end.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  downlink read --max-events 10
+  downlink read --last 10
   downlink read --signal 'iss/NODE3*' --from 1000 --to 2000
+  downlink read --from '2 hours ago' --signal tank/level
+  downlink read --backwards --max-events 10
+  downlink read --from 2018-10-12T11:41:00Z --speed 10 --max-gap 2s
   downlink read --output json | jq .value")]
 pub(super) struct Read {
     #[command(flatten)]
     range: RangeArguments,
+    /// Newest first: from the head, or --from, back to the oldest event, or --to.
+    #[arg(long)]
+    backwards: bool,
+    /// Replay at a pace: 1 is the original timing, 10 ten times as fast. Without it as fast as possible.
+    #[arg(long, value_name = "FACTOR")]
+    speed: Option<f64>,
+    /// With --speed: cut longer silences to this, such as 2s.
+    #[arg(long, value_name = "LENGTH", value_parser = parse_length, requires = "speed")]
+    max_gap: Option<Duration>,
     /// Stop after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
@@ -25,12 +39,15 @@ pub(super) struct Read {
 /// Which part of the log, and what to do about damage in it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct RangeArguments {
-    /// Where to begin: an offset, oldest or head.
-    #[arg(long, value_name = "PLACE", default_value = "oldest")]
-    from: Place,
-    /// Where to stop, exclusive: an offset, or the present head.
-    #[arg(long, value_name = "PLACE", default_value = "head")]
-    to: Place,
+    /// Where to begin: an offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME, consumer:NAME.
+    #[arg(long, value_name = "PLACE")]
+    from: Option<Place>,
+    /// Where to stop, exclusive: the same kinds of places.
+    #[arg(long, value_name = "PLACE")]
+    to: Option<Place>,
+    /// The last so many events that match.
+    #[arg(long, value_name = "N", conflicts_with_all = ["from", "to"])]
+    last: Option<u64>,
     #[command(flatten)]
     filter: FilterArguments,
     /// What to do about events that are damaged on the server's disk.
@@ -84,8 +101,8 @@ impl RangeArguments {
             DamageWord::Skip => OnDamage::Skip,
         };
         ReadRequest {
-            start: Some(self.from.into()),
-            end: (self.to != Place::Head).then(|| self.to.into()),
+            start: self.last.map(Place::Last).or_else(|| self.from.clone()).map(Position::from),
+            end: self.to.clone().map(Position::from),
             filter: Some(self.filter.filter()),
             on_damage: on_damage.into(),
             ..ReadRequest::default()
@@ -94,8 +111,23 @@ impl RangeArguments {
 }
 
 impl Read {
+    fn request(&self) -> ReadRequest {
+        let max_gap = self.max_gap.map(wire_length);
+        let mut request = ReadRequest {
+            backwards: self.backwards,
+            max_events: self.max_events.unwrap_or_default(),
+            pacing: self.speed.map(|speed| Pacing { speed, max_gap }),
+            ..self.range.request()
+        };
+        if self.backwards && self.range.last.is_some() {
+            // They end where they begin for who reads forwards.
+            std::mem::swap(&mut request.start, &mut request.end);
+        }
+        request
+    }
+
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let request = ReadRequest { max_events: self.max_events.unwrap_or_default(), ..self.range.request() };
+        let request = self.request();
         let client = context.connect().await?;
         let mut replay = client.read(request).await?;
         let (mut printer, mut is_empty) = (Printer::new(context.format), true);
@@ -106,6 +138,9 @@ impl Read {
                     is_empty &= batch.events.is_empty();
                     for event in &batch.events {
                         printer.event(event)?;
+                    }
+                    if self.speed.is_some() {
+                        printer.flush()?;
                     }
                 }
                 Frame::Gap(gap) => {

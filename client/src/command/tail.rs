@@ -20,11 +20,16 @@ use super::report::ReportArguments;
   downlink tail --signal 'iss/*' --from oldest
   downlink tail --signal 'iss/*' --initial --on-change --deadband 0.5
   downlink tail --sample 10s
+  downlink tail --last 10
+  downlink tail --from '10 minutes ago'
   downlink tail --output json --from 2706428 | jq .value")]
 pub(super) struct Tail {
-    /// Where to begin: an offset, oldest or head.
+    /// Where to begin: an offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME, consumer:NAME.
     #[arg(long, value_name = "PLACE", default_value = "head")]
     from: Place,
+    /// Begin with the last so many events that match.
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    last: Option<u64>,
     #[command(flatten)]
     filter: FilterArguments,
     #[command(flatten)]
@@ -40,7 +45,7 @@ impl Tail {
             client = context.connect_to_retry_for(self.retry_for()) => client?,
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         };
-        let place = Position::from(self.from);
+        let place = Position::from(self.last.map_or_else(|| self.from.clone(), Place::Last));
         let options = SubscriptionOptions::default().filter(self.filter.filter());
         let options = place.at.into_iter().fold(options, SubscriptionOptions::start);
         let options = self.report.apply(options);

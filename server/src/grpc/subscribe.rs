@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use downlink_proto::v1::subscribe_response::Frame;
 use downlink_proto::v1::{ErrorReason, SubscribeRequest, SubscribeResponse};
-use downlink_storage::{Error, Offset, Timestamp};
+use downlink_storage::{Offset, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;

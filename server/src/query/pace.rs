@@ -40,7 +40,8 @@ impl Pace {
     pub(crate) fn pass(&mut self, time: Timestamp) {
         self.due = self.due(time);
         let step = self.step(time);
-        if self.furthest.is_none() || step > 0 || step < -LATE_MAX {
+        let is_late = (-LATE_MAX..=0).contains(&step);
+        if self.furthest.is_none() || !is_late {
             self.furthest = Some(time);
         }
     }
