@@ -147,10 +147,11 @@ settings! {
     connection_streams_max: u32 = 256, 1..=100_000;
     /// HTTP/2 window of one call: bytes that may arrive before they are asked for. A producer far away can send no
     /// more than this in one round trip.
-    stream_window_bytes: u32 = 64 << 10, 1 << 16..=(1 << 31) - 1;
-    /// HTTP/2 window of one connection. Times `connections_max` it is memory that callers may fill without being
-    /// asked: raise it for few producers far away, not for many.
-    connection_window_bytes: u32 = 96 << 10, 1 << 16..=(1 << 31) - 1;
+    stream_window_bytes: u32 = 512 << 10, 1 << 16..=(1 << 31) - 1;
+    /// HTTP/2 window of one connection. Times `connections_max` it is memory that hostile callers may fill: lower one of
+    /// the two where that is too much. A connection with more small unread frames than half of it holds, each counted
+    /// with 256 bytes, is ended (ENHANCE_YOUR_CALM): much less than this ends callers who only send many small messages.
+    connection_window_bytes: u32 = 1 << 20, 1 << 16..=(1 << 31) - 1;
     /// Silence after which a connection is asked whether it is still there.
     keepalive_interval_ms: u64 = 30_000, 1_000..=86_400_000;
     /// How long it may take to answer that.
