@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 pub use batch::{BatchBuilder, EncodedBatch};
 pub use stream::AppendStream;
 
-use crate::{Client, Error, Refusal, Result};
+use crate::{Client, Encoding, Error, Refusal, Result};
 use batch::BatchLimits;
 use driver::Driver;
 use queue::Queue;
@@ -40,6 +40,8 @@ pub struct AppenderOptions {
     pub batch_events_max: usize,
     /// Bytes in a batch, at most; the server's own limit holds as well. A larger event travels alone.
     pub batch_bytes_max: usize,
+    /// How its events travel. In columns a batch has only events with a time of their own, or only such without.
+    pub encoding: Encoding,
     /// How long an event may wait for company.
     pub batch_delay_max: Duration,
     /// Batches sent and not yet acknowledged, at most.
@@ -67,6 +69,7 @@ impl AppenderOptions {
             producer_epoch: 0,
             batch_events_max: 1000,
             batch_bytes_max: 512 << 10,
+            encoding: Encoding::Rows,
             batch_delay_max: Duration::from_millis(5),
             window_batches: 16,
             retry_for: Duration::from_secs(60),
@@ -173,7 +176,8 @@ impl Appender {
             events_max => options.batch_events_max.min(events_max),
         };
         let limits = BatchLimits { events_max: events_max.max(1), bytes_max };
-        let queue = Arc::new(Queue::new(limits, options.batch_delay_max, options.window_batches));
+        let queue =
+            Arc::new(Queue::new(limits, options.encoding, options.batch_delay_max, options.window_batches));
         let (driver, progress) = Driver::new(client, options, Arc::clone(&queue), &opened)?;
         // The task "appender" ends when the appender is finished or dropped, or has failed for good.
         let driver = tokio::spawn(driver.run(stream));

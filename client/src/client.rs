@@ -11,14 +11,15 @@ use downlink_proto::v1::ingest_service_client::IngestServiceClient;
 use downlink_proto::v1::log_service_client::LogServiceClient;
 use downlink_proto::v1::query_service_client::QueryServiceClient;
 use downlink_proto::v1::{
-    AppendRequest, AppendResponse, DefineSignalsRequest, DefineSignalsResponse, Event, GetLatestRequest,
-    GetLatestResponse, GetLogInfoRequest, GetLogInfoResponse, ListSignalsRequest, ListSignalsResponse,
-    LookupOffsetRequest, LookupOffsetResponse, Position, ReadRequest, ReadResponse, RollSegmentRequest,
-    RollSegmentResponse, Signal, SubscribeRequest, read_response,
+    AppendRequest, AppendResponse, DefineSignalsRequest, DefineSignalsResponse, Event, EventBatch,
+    GetLatestRequest, GetLatestResponse, GetLogInfoRequest, GetLogInfoResponse, ListSignalsRequest,
+    ListSignalsResponse, LookupOffsetRequest, LookupOffsetResponse, Position, ReadRequest, ReadResponse,
+    RollSegmentRequest, RollSegmentResponse, Signal, SubscribeRequest, read_response,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
+use crate::columns;
 use crate::retry::retry;
 use crate::{Appender, AppenderOptions, Error, Result, Subscription};
 
@@ -141,15 +142,30 @@ impl Client {
         Appender::open(self.clone(), options).await
     }
 
-    /// Replays a part of the log.
+    /// Replays a part of the log. Its batches have rows, whichever encoding they travel in.
     pub async fn read(&self, request: ReadRequest) -> Result<Replay> {
-        let frames = self.answer(self.in_time(self.query().read(request)).await?)?;
-        Ok(Replay { client: self.clone(), frames, ended: false })
+        self.replay(request, Unpack::Always).await
     }
 
-    /// Follows the log, as a request or [`SubscriptionOptions`](crate::SubscriptionOptions) say.
+    /// As [`Self::read`], but batches that travel in columns stay as they came.
+    pub async fn read_raw(&self, request: ReadRequest) -> Result<Replay> {
+        self.replay(request, Unpack::Never).await
+    }
+
+    async fn replay(&self, request: ReadRequest, unpack: Unpack) -> Result<Replay> {
+        let frames = self.answer(self.in_time(self.query().read(request)).await?)?;
+        Ok(Replay { client: self.clone(), frames, unpack, ended: false })
+    }
+
+    /// Follows the log, as a request or [`SubscriptionOptions`](crate::SubscriptionOptions) say. Its batches have rows,
+    /// whichever encoding they travel in.
     pub async fn subscribe(&self, request: impl Into<SubscribeRequest>) -> Result<Subscription> {
-        Subscription::open(self.clone(), request.into()).await
+        Subscription::open(self.clone(), request.into(), Unpack::Always).await
+    }
+
+    /// As [`Self::subscribe`], but batches that travel in columns stay as they came.
+    pub async fn subscribe_raw(&self, request: impl Into<SubscribeRequest>) -> Result<Subscription> {
+        Subscription::open(self.clone(), request.into(), Unpack::Never).await
     }
 
     /// The newest event of each signal.
@@ -222,11 +238,33 @@ impl Client {
     }
 }
 
+/// What to do about batches that travel in columns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unpack {
+    /// Make rows of them.
+    Always,
+    /// Leave them as they came.
+    Never,
+}
+
+impl Unpack {
+    pub(crate) fn apply(self, batch: &mut EventBatch, client: &Client) -> Result<()> {
+        match self {
+            Self::Never => Ok(()),
+            Self::Always => columns::unpack(batch).map_err(|malformed| Error::Protocol {
+                url: client.url().to_owned(),
+                reason: malformed.to_string(),
+            }),
+        }
+    }
+}
+
 /// A replay under way.
 #[derive(Debug)]
 pub struct Replay {
     client: Client,
     frames: Streaming<ReadResponse>,
+    unpack: Unpack,
     ended: bool,
 }
 
@@ -240,7 +278,10 @@ impl Replay {
                 return Err(Error::Protocol { url: self.client.url().to_owned(), reason });
             };
             // A frame of a kind that this version does not know says nothing that it could use.
-            if let Some(frame) = response.frame {
+            if let Some(mut frame) = response.frame {
+                if let read_response::Frame::Events(batch) = &mut frame {
+                    self.unpack.apply(batch, &self.client)?;
+                }
                 self.ended = matches!(frame, read_response::Frame::End(_));
                 return Ok(Some(frame));
             }

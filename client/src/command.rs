@@ -5,6 +5,7 @@ mod completions;
 mod consumers;
 mod define;
 mod definition_json;
+mod encoding;
 mod event_json;
 mod export;
 mod feed;

@@ -33,6 +33,7 @@
 
 pub mod append;
 mod client;
+pub mod columns;
 mod consumer;
 pub mod definition;
 mod error;
@@ -46,6 +47,7 @@ pub mod time;
 
 pub use append::{Appender, AppenderOptions};
 pub use client::{Client, ClientOptions, Replay};
+pub use columns::Encoding;
 pub use consumer::Consumer;
 pub use downlink_proto::v1;
 pub use error::{Error, ErrorKind, FieldViolation, Refusal};

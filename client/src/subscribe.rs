@@ -18,6 +18,7 @@ use tonic::Streaming;
 pub use downlink_proto::v1::subscribe_response::Frame;
 pub use options::SubscriptionOptions;
 
+use crate::client::Unpack;
 use crate::{Backoff, Client, Error, Result};
 
 /// The server's own heartbeat interval.
@@ -44,7 +45,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) async fn open(client: Client, request: SubscribeRequest) -> Result<Self> {
+    pub(crate) async fn open(client: Client, request: SubscribeRequest, unpack: Unpack) -> Result<Self> {
         let interval = request.heartbeat_interval.and_then(|interval| interval.try_into().ok());
         let (disconnected, receiver) = watch::channel(false);
         let mut follower = Follower {
@@ -52,6 +53,7 @@ impl Subscription {
             silence_max: interval.unwrap_or(HEARTBEAT_INTERVAL_DEFAULT) * HEARTBEATS_MISSED_MAX,
             client,
             request,
+            unpack,
             frames: None,
             log_id: String::new(),
             backoff: Backoff::default(),
@@ -93,6 +95,7 @@ struct Follower {
     client: Client,
     /// The request as first made, with the start moved on.
     request: SubscribeRequest,
+    unpack: Unpack,
     frames: Option<Streaming<SubscribeResponse>>,
     log_id: String,
     silence_max: Duration,
@@ -130,7 +133,10 @@ impl Follower {
         let Some(response) = message.map_err(|status| self.client.error(&status))? else {
             return Err(Error::ConnectionLost { url, reason: "the server ended the stream".to_owned() });
         };
-        let SubscribeResponse { next_offset, frame } = response;
+        let SubscribeResponse { next_offset, mut frame } = response;
+        if let Some(Frame::Events(batch)) = &mut frame {
+            self.unpack.apply(batch, &self.client)?;
+        }
         if let Some(Frame::Started(started)) = &frame {
             if self.log_id.is_empty() {
                 self.log_id.clone_from(&started.log_id);

@@ -14,6 +14,7 @@ mod define;
 mod definition;
 mod departure;
 mod door;
+mod encode;
 mod ingest;
 mod latest;
 mod log;

@@ -1,5 +1,6 @@
 //! The whole server in process, over real gRPC: hostile input, faults of the disk, and the drain.
 
+pub(crate) mod columns;
 mod faults;
 mod hostile;
 mod methods;

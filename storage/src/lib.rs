@@ -59,6 +59,7 @@ mod seal;
 mod segment;
 mod segments;
 mod shared;
+mod signal_map;
 mod snapshot;
 
 pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
@@ -73,3 +74,4 @@ pub use producer::Opened;
 pub use projection::{Latest, SignalInfo};
 pub use read::{Chunk, Seek};
 pub use shared::State;
+pub use signal_map::SignalMap;

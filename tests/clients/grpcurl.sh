@@ -78,6 +78,14 @@ call 0 downlink.v1.QueryService/Read "{\"start\": {\"offset\": \"$first\"}, \"fi
 shows "\"offset\": \"$first\"" "$prefix/level" '"2018-10-12T11:42:08.123456789Z"' '"doubleValue": 16.5' '"doubleValue": "NaN"' \
   '"intValue": "-9223372036854775808"' '"stringValue": "café 🛰"' '"bytesValue": "AAH/"' '"quality": "QUALITY_GOOD"' '"nextOffset"'
 
+# The same API in packed arrays.
+call 0 downlink.v1.IngestService/Append "{\"columns\": {
+  \"signals\": [\"$prefix/packed\"], \"signalIndexes\": [0, 0], \"kinds\": [1, 4], \"doubleValues\": [\"-Infinity\"], \"stringValues\": [\"text\"]
+}}"
+shows '"firstOffset"' '"lastOffset"'
+call 0 downlink.v1.QueryService/Read "{\"encoding\": \"ENCODING_COLUMNS\", \"filter\": {\"signals\": [\"$prefix/packed\"]}}"
+shows '"columns"' '"signalIndexes"' "$prefix/packed" '"-Infinity"' '"text"' '"ingestTimeSecondDeltas"'
+
 call 0 downlink.v1.QueryService/GetLatest "{\"signals\": [\"$prefix/level\"]}"
 shows '"doubleValue": "NaN"' "\"offset\": \"$((first + 1))\"" '"asOfOffset"'
 

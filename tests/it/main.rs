@@ -9,6 +9,7 @@ mod backwards;
 mod batches;
 mod bench;
 mod clients;
+mod columns;
 mod config;
 mod consumers;
 mod damage;

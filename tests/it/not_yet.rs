@@ -1,55 +1,18 @@
 //! What the API describes and this version does not serve says so; what makes no sense is named.
 
 use downlink_proto::v1::admin_service_client::AdminServiceClient;
-use downlink_proto::v1::append_stream_request::{Batch, Message, Open};
 use downlink_proto::v1::position::At;
-use downlink_proto::v1::{self, AppendRequest, EventColumns, ReadRequest, SubscribeRequest};
+use downlink_proto::v1::{self, ReadRequest, SubscribeRequest};
 use tonic::Code;
 
 use crate::append::numbered;
 use crate::harness::Server;
-use crate::producer::Producer;
 use crate::read::signals;
-use crate::refusal::{Books, Refusal, refused};
-use crate::subscribe::Subscription;
+use crate::refusal::{Refusal, refused};
 
 #[track_caller]
 fn not_yet(refusal: Refusal) {
     refusal.is(Code::Unimplemented, "NOT_SERVED_YET");
-}
-
-#[tokio::test]
-async fn batches_in_columns_are_not_served_yet_and_enter_the_books() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
-    let columns = Some(EventColumns { signals: vec!["a".to_owned()], ..EventColumns::default() });
-    for events in [vec![], numbered("a", 3)] {
-        let request = AppendRequest { events, columns: columns.clone(), ..Default::default() };
-        not_yet(refused(server.ingest().await.append(request).await));
-    }
-    let (mut producer, _) = Producer::open(&server, Open::default()).await;
-    producer.say(Message::Batch(Batch { sequence: 1, events: numbered("a", 2), columns }));
-    not_yet(Refusal::read(&producer.try_answer().await.unwrap_err()));
-    assert_eq!(Books::of(&server).await, Books::default().plus(0, 0, 5));
-}
-
-#[tokio::test]
-async fn options_of_read_that_are_not_served_yet_say_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
-    let columns = ReadRequest { encoding: v1::Encoding::Columns.into(), ..Default::default() };
-    not_yet(refused(server.query().await.read(columns).await));
-}
-
-#[tokio::test]
-async fn options_of_subscribe_that_are_not_served_yet_say_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
-    let requests = [SubscribeRequest { encoding: v1::Encoding::Columns.into(), ..Default::default() }];
-    for request in requests {
-        let result = Subscription::try_to(&server, request).await.map(|subscription| subscription.next);
-        not_yet(refused(result));
-    }
 }
 
 #[tokio::test]
@@ -97,6 +60,7 @@ async fn numbers_that_mean_nothing_are_named() {
         (ReadRequest { end: place(At::Offset(0)), ..Default::default() }, "end.offset"),
         (ReadRequest { start: place(At::Edge(9)), ..Default::default() }, "start.edge"),
         (ReadRequest { encoding: 9, ..Default::default() }, "encoding"),
+        (ReadRequest { encoding: 2, backwards: true, ..Default::default() }, "encoding"),
         (ReadRequest { on_damage: 9, ..Default::default() }, "on_damage"),
         (ReadRequest { on_truncated: -1, ..Default::default() }, "on_truncated"),
     ];

@@ -1,10 +1,14 @@
 //! A batch in the making: events encoded as they come, ready to travel and to travel again.
 
 use bytes::{Bytes, BytesMut};
-use downlink_proto::v1::{Event, value::Kind};
+use downlink_proto::v1::{Event, EventColumns, value::Kind};
+use prost::Message;
 
-/// The number of the field `events` in a batch.
+use crate::columns::{ColumnsBuilder, Encoding};
+
+/// The numbers of the fields `events` and `columns` in a batch.
 const EVENTS_FIELD: u32 = 2;
+const COLUMNS_FIELD: u32 = 3;
 
 /// The most that a batch may hold.
 #[derive(Clone, Copy, Debug)]
@@ -20,51 +24,110 @@ pub struct EncodedBatch {
     pub(crate) events: u32,
 }
 
-/// Encodes events one behind the other.
-#[derive(Debug, Default)]
+/// Gathers the events of a batch.
+#[derive(Debug)]
 pub struct BatchBuilder {
-    body: BytesMut,
-    events: u32,
+    events: Events,
+}
+
+/// The events so far.
+#[derive(Debug)]
+enum Events {
+    /// Encoded one behind the other.
+    Rows {
+        body: BytesMut,
+        count: u32,
+    },
+    Columns(Box<ColumnsBuilder>),
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new(Encoding::default())
+    }
 }
 
 impl BatchBuilder {
+    /// An empty batch whose events are to travel like this.
+    pub fn new(encoding: Encoding) -> Self {
+        let events = match encoding {
+            Encoding::Rows => Events::Rows { body: BytesMut::new(), count: 0 },
+            Encoding::Columns => Events::Columns(Box::default()),
+        };
+        Self { events }
+    }
+
     /// Adds an event.
+    ///
+    /// # Panics
+    /// In columns, if it has a time of its own and the others have not, or the other way round.
     pub fn push(&mut self, event: &Event) {
-        prost::encoding::message::encode(EVENTS_FIELD, event, &mut self.body);
-        self.events += 1;
+        match &mut self.events {
+            Events::Rows { body, count } => {
+                prost::encoding::message::encode(EVENTS_FIELD, event, body);
+                *count += 1;
+            }
+            Events::Columns(columns) => columns.push(event),
+        }
     }
 
     /// What was added, as a batch; the builder is empty again.
     pub fn take(&mut self) -> EncodedBatch {
-        let batch = EncodedBatch { body: self.body.split().freeze(), events: self.events };
-        // One allocation for the next batch instead of a dozen that grow.
-        self.body.reserve(batch.body.len());
-        self.events = 0;
-        batch
+        match &mut self.events {
+            Events::Rows { body, count } => {
+                let batch = EncodedBatch { body: body.split().freeze(), events: std::mem::take(count) };
+                // One allocation for the next batch instead of a dozen that grow.
+                body.reserve(batch.body.len());
+                batch
+            }
+            Events::Columns(columns) => EncodedBatch::of_columns(&columns.take()),
+        }
     }
 
     /// How many events it holds.
     pub fn len(&self) -> usize {
-        self.events as usize
+        match &self.events {
+            Events::Rows { count, .. } => *count as usize,
+            Events::Columns(columns) => columns.len(),
+        }
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.events == 0
+        self.len() == 0
     }
 
     /// Whether there is room for the event beside those it holds. An empty builder has room for any.
     pub(crate) fn fits(&self, event: &Event, limits: BatchLimits) -> bool {
-        self.is_empty()
-            || (self.len() < limits.events_max && self.body.len() + bytes_at_most(event) <= limits.bytes_max)
+        let joins = match &self.events {
+            Events::Rows { .. } => true,
+            Events::Columns(columns) => columns.fits(event),
+        };
+        let has_room =
+            self.len() < limits.events_max && self.bytes() + bytes_at_most(event) <= limits.bytes_max;
+        self.is_empty() || (joins && has_room)
     }
 
     pub(crate) fn is_full(&self, limits: BatchLimits) -> bool {
-        self.len() >= limits.events_max || self.body.len() >= limits.bytes_max
+        self.len() >= limits.events_max || self.bytes() >= limits.bytes_max
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.events {
+            Events::Rows { body, .. } => body.len(),
+            Events::Columns(columns) => columns.bytes(),
+        }
     }
 }
 
 impl EncodedBatch {
+    /// A batch of events that are in columns already.
+    pub fn of_columns(columns: &EventColumns) -> Self {
+        let mut body = BytesMut::with_capacity(columns.encoded_len() + 16);
+        prost::encoding::message::encode(COLUMNS_FIELD, columns, &mut body);
+        Self { body: body.freeze(), events: columns.signal_indexes.len() as u32 }
+    }
+
     /// How many events it holds.
     pub fn len(&self) -> usize {
         self.events as usize
@@ -92,7 +155,6 @@ mod tests {
     use super::*;
     use crate::event;
     use downlink_proto::v1::append_stream_request::Batch;
-    use prost::Message;
 
     #[test]
     fn a_body_is_a_batch_without_its_sequence() {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::RejectedBatch;
 use super::batch::{BatchBuilder, BatchLimits, EncodedBatch};
+use crate::Encoding;
 
 const REJECTIONS_KEPT_MAX: usize = 1000;
 
@@ -58,9 +59,15 @@ pub(super) struct Work {
 }
 
 impl Queue {
-    pub(super) fn new(limits: BatchLimits, delay_max: Duration, window_batches: usize) -> Self {
+    pub(super) fn new(
+        limits: BatchLimits,
+        encoding: Encoding,
+        delay_max: Duration,
+        window_batches: usize,
+    ) -> Self {
         let permits = Semaphore::new(window_batches.max(1));
-        Self { limits, delay_max, state: Mutex::default(), permits, work: Notify::new() }
+        let state = State { builder: BatchBuilder::new(encoding), ..State::default() };
+        Self { limits, delay_max, state: Mutex::new(state), permits, work: Notify::new() }
     }
 
     /// Adds an event to the batch in the making. False when that has no room: it must be sealed first.

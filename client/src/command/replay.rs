@@ -12,7 +12,7 @@ use downlink_client::append::{AppenderOptions, Progress, Totals};
 use downlink_client::iss::recording::{BadRow, Recording, Row, lines};
 use downlink_client::iss::time::year_of_file_name;
 use downlink_client::v1::{Event, Position, ReadRequest, Value, position::At, read_response::Frame};
-use downlink_client::{Appender, Client, Timestamp};
+use downlink_client::{Appender, Client, Encoding, Timestamp};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -93,6 +93,7 @@ pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()
     let options = AppenderOptions {
         producer_epoch: replay.epoch,
         retry_for: Duration::from_secs(replay.retry_seconds),
+        encoding: Encoding::Columns,
         ..AppenderOptions::new(format!("{source}/{checksum:08x}/{}", replay.prefix))
     };
     let client = context.connect_to_retry_for(options.retry_for).await?;

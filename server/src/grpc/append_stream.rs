@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::Shared;
 use super::arrival::{Incoming, Turn};
+use super::checks::Events;
 use super::codec::{Received, in_our_terms};
 use super::convert::{rejection, wire_duration};
 use super::status::{Refusal, status};
@@ -96,7 +97,9 @@ async fn first_message(shared: &Shared, requests: &mut Requests) -> Result<Optio
         Some(Received::TooLarge { events, .. }) => events,
         Some(Received::Whole { message, .. }) => match message.message {
             Some(append_stream_request::Message::Open(open)) => return Ok(Some(open)),
-            Some(append_stream_request::Message::Batch(batch)) => batch.events.len(),
+            Some(append_stream_request::Message::Batch(batch)) => {
+                Events::new(batch.events, batch.columns).len()
+            }
             None => 0,
         },
     };
@@ -194,7 +197,7 @@ impl Reader {
         turn: Option<Turn>,
     ) -> Result<Pending, Status> {
         let (batch, batch_bytes) = match received {
-            Received::Whole { message, batch_bytes } => (only_batch(&self.shared, message)?, batch_bytes),
+            Received::Whole { message, batch_bytes } => (only_batch(message)?, batch_bytes),
             Received::TooLarge { events, sequence, refusal } => {
                 self.shared.ingest.count_rejected(events);
                 return Ok(match self.out_of_order(sequence) {
@@ -203,34 +206,43 @@ impl Reader {
                 });
             }
         };
-        let count = batch.events.len();
-        if let Some(fatal) = self.out_of_order(batch.sequence) {
+        let Batch { sequence, events, columns } = batch;
+        let incoming = Events::new(events, columns);
+        let count = incoming.len();
+        if let Some(fatal) = self.out_of_order(sequence) {
             self.shared.ingest.count_rejected(count);
             return Ok(fatal);
         }
         let permit = self.shared.ingest.admit(count, batch_bytes).await;
         drop(turn);
-        let (events, bad) = self.shared.checks.rows(batch.events, &self.trace_context);
+        let (events, bad) = match self.shared.checks.judge(incoming, &self.trace_context) {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                self.shared.ingest.count_rejected(count);
+                drop(permit);
+                return Ok(self.refuse_whole(sequence, refusal, Vec::new(), count).await);
+            }
+        };
         if let Some(refusal) = Refusal::all(bad.iter().map(|(_, refusal)| refusal.clone()).collect()) {
             if !self.allow_partial || events.is_empty() {
                 self.shared.ingest.count_rejected(count);
                 drop(permit);
                 let bad = if self.allow_partial { bad } else { Vec::new() };
-                return Ok(self.refuse_whole(batch.sequence, refusal, bad, count).await);
+                return Ok(self.refuse_whole(sequence, refusal, bad, count).await);
             }
             self.shared.ingest.count_rejected(bad.len());
-            let reject = (reject(batch.sequence, refusal, bad), count);
-            let identity = self.identity(batch.sequence);
+            let reject = (reject(sequence, refusal, bad), count);
+            let identity = self.identity(sequence);
             let settled = self.shared.ingest.append(Append { events, identity, expected_head: None }, permit);
-            return Ok(Pending::Batch { sequence: batch.sequence, settled, reject: Some(reject) });
+            return Ok(Pending::Batch { sequence, settled, reject: Some(reject) });
         }
         let settled = if events.is_empty() {
-            self.use_up(batch.sequence).await
+            self.use_up(sequence).await
         } else {
-            let identity = self.identity(batch.sequence);
+            let identity = self.identity(sequence);
             self.shared.ingest.append(Append { events, identity, expected_head: None }, permit)
         };
-        Ok(Pending::Batch { sequence: batch.sequence, settled, reject: None })
+        Ok(Pending::Batch { sequence, settled, reject: None })
     }
 
     /// Keeps count for an anonymous stream; a named producer's sequence is the log's to judge.
@@ -294,13 +306,9 @@ async fn until(moment: Option<Instant>) {
 }
 
 /// The batch in a message that must be one.
-fn only_batch(shared: &Shared, message: AppendStreamRequest) -> Result<Batch, Status> {
+fn only_batch(message: AppendStreamRequest) -> Result<Batch, Status> {
     let problem = match message.message {
-        Some(append_stream_request::Message::Batch(batch)) if batch.columns.is_none() => return Ok(batch),
-        Some(append_stream_request::Message::Batch(batch)) => {
-            shared.ingest.count_rejected(batch.events.len());
-            return Err(Refusal::not_served_yet("`columns`").into());
-        }
+        Some(append_stream_request::Message::Batch(batch)) => return Ok(batch),
         Some(append_stream_request::Message::Open(_)) => "must come once only",
         None => "must be followed by batches, not by an empty message",
     };

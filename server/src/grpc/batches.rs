@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use downlink_proto::v1::{self, EventBatch};
+use downlink_proto::v1::EventBatch;
 use downlink_storage::EventRef;
 
-use super::convert::wire_event;
+use super::encode::{Encoder, Encoding};
 use super::read::bytes_of;
 use crate::query::PieceMax;
 
@@ -13,8 +13,8 @@ use crate::query::PieceMax;
 #[derive(Debug)]
 pub(crate) struct Batches {
     most: PieceMax,
-    full: VecDeque<Vec<v1::Event>>,
-    open: Vec<v1::Event>,
+    full: VecDeque<EventBatch>,
+    open: Encoder,
     open_bytes: usize,
     /// Events dropped in favour of newer ones, of which nothing has been told yet.
     conflated_events: u64,
@@ -22,21 +22,21 @@ pub(crate) struct Batches {
 
 impl Batches {
     /// For messages of at most `most`.
-    pub(crate) const fn new(most: PieceMax) -> Self {
-        Self { most, full: VecDeque::new(), open: Vec::new(), open_bytes: 0, conflated_events: 0 }
+    pub(crate) fn new(encoding: Encoding, most: PieceMax) -> Self {
+        Self { most, full: VecDeque::new(), open: Encoder::new(encoding), open_bytes: 0, conflated_events: 0 }
     }
 
     /// Adds an event, and says how many bytes it makes, about.
     pub(crate) fn push(&mut self, event: &EventRef<'_>) -> usize {
         let bytes = bytes_of(event);
-        if let Some(last) = self.open.last() {
+        if let Some(last) = self.open.last_offset() {
             // A large event does not join others, and one that has waited may be older than what came before it.
             let is_large = self.open_bytes + bytes > self.most.bytes;
-            if self.is_full() || is_large || event.offset.get() <= last.offset {
+            if self.is_full() || is_large || event.offset.get() <= last {
                 self.close();
             }
         }
-        self.open.push(wire_event(event));
+        self.open.push(event);
         self.open_bytes += bytes;
         bytes
     }
@@ -57,7 +57,7 @@ impl Batches {
 
     /// Whether there is nothing to send.
     pub(crate) fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.open.is_empty() && self.conflated_events == 0
+        self.full.is_empty() && self.open.len() == 0 && self.conflated_events == 0
     }
 
     /// Whether waiting for company is over.
@@ -73,9 +73,8 @@ impl Batches {
         if self.full.is_empty() {
             self.close();
         }
-        let events = self.full.pop_front().unwrap_or_default();
-        let conflated_events = std::mem::take(&mut self.conflated_events);
-        Some(EventBatch { events, conflated_events, ..EventBatch::default() })
+        let batch = self.full.pop_front().unwrap_or_default();
+        Some(EventBatch { conflated_events: std::mem::take(&mut self.conflated_events), ..batch })
     }
 
     fn is_full(&self) -> bool {
@@ -84,6 +83,6 @@ impl Batches {
 
     fn close(&mut self) {
         self.open_bytes = 0;
-        self.full.push_back(std::mem::take(&mut self.open));
+        self.full.push_back(self.open.take());
     }
 }

@@ -1,5 +1,9 @@
 //! All checks of an event's shape; what passes them is in the batch that the log gets.
 
+pub(super) mod columns;
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +13,7 @@ use downlink_storage::batch::Row;
 use downlink_storage::{Batch, Clock, SYSTEM_PREFIX, Timestamp, ValueRef};
 
 use super::convert::quality;
+use super::request::invalid;
 use super::status::Refusal;
 use crate::config::Config;
 
@@ -28,6 +33,25 @@ pub(crate) struct Checks {
 /// The good events, and for each of the others its index and what is wrong with it.
 pub(crate) type Judged = (Batch, Vec<(u32, Refusal)>);
 
+/// The events of a request, as they came.
+#[derive(Debug)]
+pub(crate) struct Events {
+    rows: Vec<v1::Event>,
+    columns: Option<v1::EventColumns>,
+}
+
+impl Events {
+    /// The fields of a request.
+    pub(crate) const fn new(rows: Vec<v1::Event>, columns: Option<v1::EventColumns>) -> Self {
+        Self { rows, columns }
+    }
+
+    /// How many events there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len() + self.columns.as_ref().map_or(0, |columns| columns.signal_indexes.len())
+    }
+}
+
 /// What is wrong with a field of an event: the field, and why.
 type Problem = (&'static str, String);
 
@@ -44,6 +68,18 @@ impl Checks {
             trace_context_bytes_max: config.trace_context_bytes_max,
             past_max: config.event_time_past_seconds_max.map(Duration::from_secs),
             future_max: config.event_time_future_seconds_max.map(Duration::from_secs),
+        }
+    }
+
+    /// Judges what came. `trace_context` is for events that bring none.
+    ///
+    /// # Errors
+    /// If nobody can say what the events are.
+    pub(crate) fn judge(&self, events: Events, trace_context: &[u8]) -> Result<Judged, Refusal> {
+        match events.columns {
+            None => Ok(self.rows(events.rows, trace_context)),
+            Some(columns) if events.rows.is_empty() => self.columns(columns, trace_context),
+            Some(_) => Err(invalid("columns", "must not be set beside `events`")),
         }
     }
 
@@ -179,6 +215,3 @@ impl Checks {
 fn at_most(found: usize, most: usize) -> Result<(), String> {
     if found <= most { Ok(()) } else { Err(format!("has {found} bytes, the most is {most}")) }
 }
-
-#[cfg(test)]
-pub(super) mod tests;

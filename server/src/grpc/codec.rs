@@ -21,6 +21,32 @@ const ATTRIBUTES_MAX: usize = 1024;
 /// The field of `Event` that holds its attributes.
 const ATTRIBUTES_FIELD: u32 = 9;
 
+/// The field of `EventColumns.Extras` that holds its attributes.
+const EXTRAS_ATTRIBUTES_FIELD: u32 = 2;
+/// The field of `EventColumns` that has an element for each event.
+const SIGNAL_INDEXES_FIELD: u32 = 6;
+/// The last field of `EventColumns`.
+const LAST_COLUMN_FIELD: usize = 21;
+
+/// How the elements of an array lie in a field of bytes.
+enum Packing {
+    Varint,
+    Fixed(usize),
+    /// The field is an element.
+    None,
+}
+
+/// How an array of `EventColumns` is packed; `None` if the field is none.
+const fn packing(field: u32) -> Option<Packing> {
+    Some(match field {
+        2 | 4 | 6 | 7 | 8 | 10 | 12 | 13 | 15 | 16 | 21 => Packing::Varint,
+        9 | 11 => Packing::Fixed(4),
+        14 => Packing::Fixed(8),
+        3 | 5 | 17 | 18 | 19 | 20 => Packing::None,
+        _ => return None,
+    })
+}
+
 /// What a batch may have at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchMax {
@@ -58,6 +84,9 @@ pub(crate) struct Outline {
     bytes: usize,
     sequence: u64,
     attributes_most: usize,
+    /// How many elements each array of the columns has, by its field.
+    columns: [usize; LAST_COLUMN_FIELD + 1],
+    elements_most: usize,
 }
 
 /// A message with a batch of events in it.
@@ -69,7 +98,11 @@ pub(crate) trait Outlined: Message + Default {
 impl Outlined for AppendRequest {
     fn outline(message: &[u8]) -> Result<Outline, DecodeError> {
         let mut outline = Outline { bytes: message.len(), ..Outline::default() };
-        fields(message, |field, value| outline.event_in(1, field, value))?;
+        fields(message, |field, value| match (field, value) {
+            (1, Field::Bytes(event)) => outline.row(event),
+            (5, Field::Bytes(columns)) => outline.columns(columns),
+            _ => Ok(()),
+        })?;
         Ok(outline)
     }
 }
@@ -78,7 +111,10 @@ impl Outlined for AppendRequest {
 impl Outlined for DefineSignalsRequest {
     fn outline(message: &[u8]) -> Result<Outline, DecodeError> {
         let mut outline = Outline { bytes: message.len(), ..Outline::default() };
-        fields(message, |field, value| outline.event_in(1, field, value))?;
+        fields(message, |field, value| match (field, value) {
+            (1, Field::Bytes(definition)) => outline.row(definition),
+            _ => Ok(()),
+        })?;
         Ok(outline)
     }
 }
@@ -94,7 +130,9 @@ impl Outlined for AppendStreamRequest {
                         outline.sequence = sequence;
                         Ok(())
                     }
-                    (field, value) => outline.event_in(2, field, value),
+                    (2, Field::Bytes(event)) => outline.row(event),
+                    (3, Field::Bytes(columns)) => outline.columns(columns),
+                    _ => Ok(()),
                 })
             }
             _ => Ok(()),
@@ -104,16 +142,40 @@ impl Outlined for AppendStreamRequest {
 }
 
 impl Outline {
-    fn event_in(&mut self, events_field: u32, field: u32, value: Field<'_>) -> Result<(), DecodeError> {
-        let Field::Bytes(event) = value else { return Ok(()) };
-        if field != events_field {
-            return Ok(());
-        }
+    fn row(&mut self, event: &[u8]) -> Result<(), DecodeError> {
         self.events += 1;
-        if event.len() > SMALL_EVENT_BYTES {
+        self.attributes_in(event, ATTRIBUTES_FIELD)
+    }
+
+    fn columns(&mut self, columns: &[u8]) -> Result<(), DecodeError> {
+        fields(columns, |field, value| {
+            let Some(packing) = packing(field) else { return Ok(()) };
+            let elements = match (value, packing) {
+                (Field::Number(_) | Field::Other, _) => 1,
+                // The last byte of a number is below 128.
+                (Field::Bytes(packed), Packing::Varint) => packed.iter().filter(|byte| **byte < 128).count(),
+                (Field::Bytes(packed), Packing::Fixed(bytes)) => packed.len() / bytes,
+                (Field::Bytes(extras), Packing::None) => {
+                    self.attributes_in(extras, EXTRAS_ATTRIBUTES_FIELD)?;
+                    1
+                }
+            };
+            let column = &mut self.columns[field as usize];
+            *column += elements;
+            self.elements_most = self.elements_most.max(*column);
+            if field == SIGNAL_INDEXES_FIELD {
+                self.events += elements;
+            }
+            Ok(())
+        })
+    }
+
+    /// Counts the attributes of an event, or of its extras, if there can be too many.
+    fn attributes_in(&mut self, message: &[u8], attributes_field: u32) -> Result<(), DecodeError> {
+        if message.len() > SMALL_EVENT_BYTES {
             let mut attributes = 0;
-            fields(event, |field, _| {
-                attributes += usize::from(field == ATTRIBUTES_FIELD);
+            fields(message, |field, _| {
+                attributes += usize::from(field == attributes_field);
                 Ok(())
             })?;
             self.attributes_most = self.attributes_most.max(attributes);
@@ -125,6 +187,8 @@ impl Outline {
     fn refusal(&self, most: BatchMax) -> Option<Refusal> {
         let (found, most, what) = if self.events > most.events {
             (self.events, most.events, "events")
+        } else if self.elements_most > most.events {
+            (self.elements_most, most.events, "elements in one array")
         } else if self.bytes > most.bytes && self.events != 1 {
             (self.bytes, most.bytes, "bytes")
         } else if self.attributes_most > ATTRIBUTES_MAX {
@@ -247,7 +311,8 @@ fn malformed(error: DecodeError) -> Status {
 #[cfg(test)]
 mod tests {
     use downlink_proto::v1::append_stream_request::{self, Batch};
-    use downlink_proto::v1::{Event, Value, value::Kind};
+    use downlink_proto::v1::{Event, EventColumns, Value, value::Kind};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -288,6 +353,35 @@ mod tests {
             [&[0xff][..], &[0x0a, 0x05, 0x00], &[0x0b], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]]
         {
             assert!(AppendRequest::outline(bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn columns_are_counted_packed_or_not() {
+        let columns = EventColumns {
+            signals: vec!["a".to_owned()],
+            signal_indexes: vec![0, 300, 0],
+            event_time_nanos: vec![1; 4],
+            double_values: vec![1.0; 5],
+            ..EventColumns::default()
+        };
+        let request = AppendRequest { columns: Some(columns), ..AppendRequest::default() };
+        let outline = AppendRequest::outline(&request.encode_to_vec()).unwrap();
+        assert_eq!((outline.events, outline.elements_most), (3, 5));
+        // Two more indexes, one by one.
+        let unpacked = [request.encode_to_vec(), vec![0x2a, 4, 0x30, 0, 0x30, 1]].concat();
+        assert_eq!(AppendRequest::outline(&unpacked).unwrap().events, 5);
+        assert_eq!(AppendRequest::decode(&*unpacked).unwrap().columns.unwrap().signal_indexes.len(), 5);
+    }
+
+    proptest! {
+        /// What can be decoded has no more events than its outline says.
+        #[test]
+        fn an_outline_hides_nothing(bytes in proptest::collection::vec(prop_oneof![0..8_u8, any::<u8>()], 0..40)) {
+            let message = [vec![0x2a, bytes.len() as u8], bytes].concat();
+            if let (Ok(outline), Ok(request)) = (AppendRequest::outline(&message), AppendRequest::decode(&*message)) {
+                prop_assert_eq!(outline.events, request.columns.unwrap().signal_indexes.len());
+            }
         }
     }
 }

@@ -22,7 +22,8 @@ pub(crate) fn quality_worst(wire: i32) -> Option<Quality> {
     if wire == v1::Quality::Unspecified as i32 { Some(Quality::Bad) } else { quality(wire) }
 }
 
-const fn wire_quality(quality: Quality) -> v1::Quality {
+/// A quality on the wire.
+pub(crate) const fn wire_quality(quality: Quality) -> v1::Quality {
     match quality {
         Quality::Good => v1::Quality::Good,
         Quality::Stale => v1::Quality::Stale,

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::append_stream;
 use super::arrival::{Arrival, Incoming};
+use super::checks::Events;
 use super::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
 use super::convert;
 use super::define::define;
@@ -199,23 +200,25 @@ async fn append(
 ) -> Result<Response<AppendResponse>, Status> {
     let turn = request.extensions().get::<Arrival>().and_then(Arrival::take_turn);
     let trace_context = trace_context(request.metadata());
-    let (message, batch_bytes) = match request.into_inner() {
+    let (mut message, batch_bytes) = match request.into_inner() {
         Received::Whole { message, batch_bytes } => (message, batch_bytes),
         Received::TooLarge { events, refusal, .. } => {
             shared.ingest.count_rejected(events);
             return Err(refusal.into());
         }
     };
-    let count = message.events.len();
+    let incoming = Events::new(std::mem::take(&mut message.events), message.columns.take());
+    let count = incoming.len();
     let (identity, expected_head) =
-        terms(&message).inspect_err(|_| shared.ingest.count_rejected(count)).map_err(Status::from)?;
+        terms(&message, count).inspect_err(|_| shared.ingest.count_rejected(count)).map_err(Status::from)?;
     let permit = shared.ingest.admit_in_time(count, batch_bytes).await.map_err(|error| {
         shared.ingest.count_rejected(count);
         status(error)
     })?;
     drop(turn);
 
-    let (events, bad) = shared.checks.rows(message.events, &trace_context);
+    let judged = shared.checks.judge(incoming, &trace_context);
+    let (events, bad) = judged.inspect_err(|_| shared.ingest.count_rejected(count))?;
     if !bad.is_empty() {
         let refused = if message.allow_partial { bad.len() } else { count };
         shared.ingest.count_rejected(refused);
@@ -241,13 +244,10 @@ async fn append(
     }))
 }
 
-/// Under which terms a batch is to be appended.
-fn terms(message: &AppendRequest) -> Result<(Identity, Option<Offset>), Refusal> {
-    if message.columns.is_some() {
-        return Err(Refusal::not_served_yet("`columns`"));
-    }
+/// Under which terms a batch of so many events is to be appended.
+fn terms(message: &AppendRequest, events: usize) -> Result<(Identity, Option<Offset>), Refusal> {
     let invalid = |field: &str, problem: &str| Refusal::field(ErrorReason::InvalidRequest, field, problem);
-    if message.events.is_empty() {
+    if events == 0 {
         return Err(invalid("events", "must not be empty"));
     }
     let identity = if message.request_id.is_empty() {

@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downlink_proto::v1::read_response::{End, Frame};
-use downlink_proto::v1::{
-    self, ErrorReason, EventBatch, OnDamage, OnTruncated, ReadRequest, ReadResponse, gap,
-};
+use downlink_proto::v1::{self, ErrorReason, OnDamage, OnTruncated, ReadRequest, ReadResponse, gap};
 use downlink_storage::{Error, EventRef, Offset, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 
 use super::Shared;
-use super::convert::wire_event;
 use super::departure::SMALL_BYTES;
+use super::encode::{Encoder, Encoding};
 use super::outbox::{Outbox, Passage, Sender, outbox};
 use super::position::{Place, place, resolve};
-use super::request::{choice, filter, invalid, only_rows, pace};
+use super::request::{choice, encoding, filter, invalid, pace};
 use super::status::{Refusal, status};
 use crate::follow::Missing;
 use crate::query::filter::Filter;
@@ -54,7 +52,7 @@ pub(crate) trait Collector: Send + 'static {
 /// Those of a replay, as they go out.
 struct Outgoing {
     pace: Option<Pace>,
-    events: Vec<v1::Event>,
+    encoder: Encoder,
     /// When the first of them is due, since the beginning of a replay at a pace.
     due: Option<Duration>,
 }
@@ -68,7 +66,7 @@ impl Collector for Outgoing {
             }
             pace.pass(event.event_time);
         }
-        self.events.push(wire_event(event));
+        self.encoder.push(event);
         Some(bytes_of(event))
     }
 }
@@ -283,7 +281,10 @@ pub(crate) async fn serve(
 }
 
 async fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
-    only_rows(request.encoding)?;
+    let encoding = encoding(request.encoding)?;
+    if request.backwards && encoding == Encoding::Columns {
+        return Err(invalid("encoding", "columns are in the order of offsets: read backwards as rows").into());
+    }
     let (way, from, until) = if request.backwards {
         (Way::Backwards, Place::Head, Place::Oldest)
     } else {
@@ -301,7 +302,7 @@ async fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Stat
         let side = if request.backwards { "above" } else { "before" };
         return Err(invalid("end", format!("{end} lies {side} the start, {start}")).into());
     }
-    let outgoing = Outgoing { pace, events: Vec::new(), due: None };
+    let outgoing = Outgoing { pace, encoder: Encoder::new(encoding), due: None };
     let pieces = Pieces::new(shared.clone(), (filter, way), outgoing, on_missing);
     let least = start.min(end);
     if least < oldest {
@@ -357,10 +358,7 @@ impl Replay {
                 Found::Events { matched, end } => {
                     delivered += matched;
                     next = end;
-                    (matched > 0).then_some(Frame::Events(EventBatch {
-                        events: std::mem::take(&mut self.pieces.collector().events),
-                        ..EventBatch::default()
-                    }))
+                    (matched > 0).then(|| Frame::Events(self.pieces.collector().encoder.take()))
                 }
                 Found::Gap { first, end, reason } => {
                     (_, next) = self.way.ends(first, end);

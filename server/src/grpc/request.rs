@@ -6,6 +6,7 @@ use downlink_proto::v1::{self, ErrorReason};
 use prost::Message;
 
 use super::convert::{hex, quality_worst};
+use super::encode::Encoding;
 use super::status::Refusal;
 use crate::config::Config;
 use crate::query::Way;
@@ -83,12 +84,12 @@ pub(crate) fn pace(pacing: Option<v1::Pacing>, way: Way, config: &Config) -> Res
     Ok((speed > 0.0).then(|| Pace::new(speed, gap_max, way)))
 }
 
-/// Only rows are served.
-pub(crate) fn only_rows(encoding: i32) -> Result<(), Refusal> {
-    match choice::<v1::Encoding>(encoding, "encoding")? {
-        v1::Encoding::Unspecified | v1::Encoding::Rows => Ok(()),
-        v1::Encoding::Columns => Err(Refusal::not_served_yet("`encoding` COLUMNS")),
-    }
+/// How a reader wants its events.
+pub(crate) fn encoding(number: i32) -> Result<Encoding, Refusal> {
+    Ok(match choice::<v1::Encoding>(number, "encoding")? {
+        v1::Encoding::Unspecified | v1::Encoding::Rows => Encoding::Rows,
+        v1::Encoding::Columns => Encoding::Columns,
+    })
 }
 
 /// Which part of a list is wanted.
@@ -227,6 +228,6 @@ mod tests {
         assert!(paced(1.0, length(-1)).is_err() && paced(0.0, length(-1)).is_err());
         assert!(paced(0.0, None).unwrap().is_none() && paced(-0.0, None).unwrap().is_none());
         assert!(paced(1.0, length(i64::MAX)).unwrap().is_some());
-        assert!(only_rows(2).is_err() && only_rows(1).is_ok());
+        assert!(encoding(3).is_err() && encoding(2).is_ok_and(|encoding| encoding == Encoding::Columns));
     }
 }

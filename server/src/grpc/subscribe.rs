@@ -20,7 +20,7 @@ use super::Shared;
 use super::outbox::{Outbox, Passage, Sender, outbox};
 use super::position::{Place, place, resolve};
 use super::read::{Pieces, piece_max};
-use super::request::{choice, filter, only_rows};
+use super::request::{choice, encoding, filter};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};
 use crate::query::filter::Filter;
@@ -94,7 +94,7 @@ async fn plan(
     request: SubscribeRequest,
     messages: Sender<SubscribeResponse>,
 ) -> Result<Subscription, Status> {
-    only_rows(request.encoding)?;
+    let encoding = encoding(request.encoding)?;
     let asked = request.report.unwrap_or_default();
     let rule = options::rule(&asked)?;
     let when_slow = options::when_slow(request.on_slow)?;
@@ -108,7 +108,7 @@ async fn plan(
     let (on_truncated, on_damage) =
         (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
     let report = rule.map(|rule| Report::new(rule, nanos(Timestamp::MIN)));
-    let delivery = Delivery::new(report, piece_max(&shared, request.max_batch_events));
+    let delivery = Delivery::new(report, encoding, piece_max(&shared, request.max_batch_events));
     let pieces =
         Pieces::new(shared.clone(), (filter.clone(), Way::Forwards), delivery, (on_truncated, on_damage));
     let mut follow = Follow::new(start, shared.config.fell_behind_events, when_slow);

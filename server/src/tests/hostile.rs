@@ -39,7 +39,7 @@ async fn requests_that_make_no_sense_are_refused_by_name() {
         (AppendRequest { expected_head: Some(0), ..one() }, "INVALID_REQUEST"),
         (AppendRequest { expected_head: Some(7), ..one() }, "EXPECTED_HEAD_MISMATCH"),
         (append(vec![event("a", 1), event("_a", 1)]), "INVALID_EVENT"),
-        (AppendRequest { columns: Some(Default::default()), ..one() }, "NOT_SERVED_YET"),
+        (AppendRequest { columns: Some(Default::default()), ..one() }, "INVALID_REQUEST"),
     ];
     for (request, expected) in cases {
         let status = client.append(request).await.unwrap_err();

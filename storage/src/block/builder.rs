@@ -1,7 +1,6 @@
 //! Building a block, batch by batch.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +9,8 @@ use super::{
     RequestRecord, Summary, Tally, map_bytes,
 };
 use crate::batch::{Batch, NameTable};
-use crate::event::{Offset, SignalId, Timestamp};
+use crate::event::{Offset, Timestamp};
+use crate::signal_map::SignalMap;
 
 /// Gathers the events of one commit.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct BlockBuilder {
     header: BlockHeader,
     columns: Columns,
     ingest_time: Timestamp,
-    signal_rows: HashMap<SignalId, u32, BuildHasherDefault<IdHasher>>,
+    signal_rows: SignalMap<u32>,
     sources: NameTable,
     table_bytes: usize,
 }
@@ -45,7 +45,7 @@ impl BlockBuilder {
             },
             columns: Columns::default(),
             ingest_time,
-            signal_rows: HashMap::default(),
+            signal_rows: SignalMap::default(),
             sources: NameTable::default(),
             table_bytes: 0,
         }
@@ -214,26 +214,5 @@ impl Columns {
         self.bits.shrink_to_fit();
         self.text.shrink_to_fit();
         self.bytes.shrink_to_fit();
-    }
-}
-
-/// Spreads signal numbers, which are dense and chosen by the log itself, so no attacker can make them collide.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        let spread = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ (spread >> 32);
     }
 }

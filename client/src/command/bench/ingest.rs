@@ -15,6 +15,7 @@ use serde_json::{Value as Json, json};
 
 use super::load::Load;
 use super::{conditions, median};
+use crate::command::encoding::EncodingWord;
 use crate::command::output::{Printer, grouped};
 use crate::command::{Context, Format};
 
@@ -25,6 +26,7 @@ use crate::command::{Context, Format};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink bench ingest --file 2018-10-12_full_day.csv.zst
+  downlink bench ingest --encoding columns
   downlink bench ingest --events 1000000 --signals 150 --output json")]
 pub(in crate::command) struct Ingest {
     /// A recording to send, as `feed replay` takes it. Made-up telemetry by default.
@@ -42,6 +44,9 @@ pub(in crate::command) struct Ingest {
     /// Batches in flight.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
     window: u64,
+    /// How the events travel.
+    #[arg(long, value_enum, default_value_t = EncodingWord::Rows)]
+    encoding: EncodingWord,
     /// How often to measure.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
     runs: u64,
@@ -92,7 +97,7 @@ impl Ingest {
                 "load": self.file.as_ref().map_or("made up".to_owned(), |path| path.display().to_string()),
                 "events_per_run": load.events(),
                 "signals": load.signals(),
-                "encoding": "rows",
+                "encoding": self.encoding.as_str(),
                 "batch_events": self.batch,
                 "window_batches": self.window,
                 "streams": 1,
@@ -128,7 +133,10 @@ impl Ingest {
         let start = Instant::now();
         while next < load.events() || !sent_at.is_empty() {
             while next < load.events() && sent_at.len() < self.window as usize {
-                let batch = load.encode(next, batch_events, &mut builder);
+                let batch = match self.encoding {
+                    EncodingWord::Rows => load.encode(next, batch_events, &mut builder),
+                    EncodingWord::Columns => load.columns(next, batch_events),
+                };
                 next += batch.len();
                 sequence += 1;
                 sent_at.push_back(Instant::now());
@@ -173,7 +181,7 @@ fn text(report: &Json) -> String {
          fdatasync 4 KiB  {}  ({})\n\
          on disk          {:.2} bytes/event, {:.2} of them payload\n\
          machine          {}, {} cores, Linux {}\n\
-         conditions       {} events of {} signals a run, rows of {}, {} in flight, one stream, fdatasync before \
+         conditions       {} events of {} signals a run, {} of {}, {} in flight, one stream, fdatasync before \
          acknowledgement, server {}\n",
         grouped(number("/events_per_second") as u64),
         times("acknowledgement_ms"),
@@ -186,6 +194,7 @@ fn text(report: &Json) -> String {
         condition("machine/kernel"),
         condition("events_per_run"),
         condition("signals"),
+        condition("encoding"),
         condition("batch_events"),
         condition("window_batches"),
         condition("server_version"),

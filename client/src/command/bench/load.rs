@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use downlink_client::append::{BatchBuilder, EncodedBatch};
 use downlink_client::iss::recording::Recording;
 use downlink_client::iss::time::year_of_file_name;
-use downlink_client::v1::{Event, Value, value::Kind};
-use downlink_client::{Timestamp, event};
+use downlink_client::v1::{Event, EventColumns, Value, value::Kind};
+use downlink_client::{Timestamp, columns, event};
 
 /// Events, compact: names are kept once.
 pub(super) struct Load {
@@ -73,6 +73,38 @@ impl Load {
         }
         builder.take()
     }
+
+    /// The same in columns, filled from the rows without an event in between.
+    pub(super) fn columns(&self, start: usize, count: usize) -> EncodedBatch {
+        let rows = &self.rows[start..self.rows.len().min(start + count)];
+        let mut columns = EventColumns {
+            // All events of a load have one source.
+            sources: self.templates.first().map(|event| event.source.clone()).into_iter().collect(),
+            signal_indexes: Vec::with_capacity(rows.len()),
+            event_time_second_deltas: Vec::with_capacity(rows.len()),
+            event_time_nanos: Vec::with_capacity(rows.len()),
+            double_values: Vec::with_capacity(rows.len()),
+            ..EventColumns::default()
+        };
+        let mut places = vec![None; self.templates.len()];
+        let mut before = 0;
+        for (template, time, kind) in rows {
+            let place = *places[*template as usize].get_or_insert_with(|| {
+                columns.signals.push(self.templates[*template as usize].signal.clone());
+                columns.signals.len() as u32 - 1
+            });
+            columns.signal_indexes.push(place);
+            columns.event_time_second_deltas.push(time.seconds - before);
+            columns.event_time_nanos.push(time.nanos.cast_unsigned());
+            before = time.seconds;
+            let kind = columns::push_value(&mut columns, Some(kind));
+            columns.kinds.push(kind);
+        }
+        if columns.double_values.len() == rows.len() {
+            columns.kinds.clear();
+        }
+        EncodedBatch::of_columns(&columns)
+    }
 }
 
 #[cfg(test)]
@@ -85,5 +117,7 @@ mod tests {
         let sizes = (0..2500).step_by(1000).map(|start| load.encode(start, 1000, &mut builder).len());
         assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1000, 500]);
         assert_eq!((load.events(), load.signals()), (2500, 7));
+        let sizes = (0..2500).step_by(1000).map(|start| load.columns(start, 1000).len());
+        assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1000, 500]);
     }
 }

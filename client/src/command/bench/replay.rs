@@ -4,21 +4,29 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use clap::Args;
-use downlink_client::v1::{ReadRequest, read_response::Frame};
+use downlink_client::Encoding;
+use downlink_client::v1::{self, EventBatch, ReadRequest, read_response::Frame};
 use serde_json::json;
 
 use super::{conditions, median};
+use crate::command::encoding::EncodingWord;
 use crate::command::output::{Printer, grouped};
 use crate::command::{Context, Format};
 
-/// Reads the whole log as fast as it comes, decoded into events, and prints events a second.
+/// Reads the whole log as fast as it comes, decoded into events or into arrays of them, and prints events a second.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  downlink bench replay --runs 5 --output json")]
+  downlink bench replay --encoding columns --runs 5 --output json")]
 pub(in crate::command) struct Replay {
     /// How often to measure.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
+    /// How the events travel.
+    #[arg(long, value_enum, default_value_t = EncodingWord::Rows)]
+    encoding: EncodingWord,
+    /// Events in a message, at most; 0: as the server likes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    batch: u32,
 }
 
 impl Replay {
@@ -29,10 +37,12 @@ impl Replay {
         for run in 1..=self.runs {
             let start = Instant::now();
             events = 0;
-            let mut replay = client.read(ReadRequest::default()).await?;
+            let encoding = v1::Encoding::from(Encoding::from(self.encoding)).into();
+            let request = ReadRequest { encoding, max_batch_events: self.batch, ..ReadRequest::default() };
+            let mut replay = client.read_raw(request).await?;
             while let Some(frame) = replay.next().await? {
                 match frame {
-                    Frame::Events(batch) => events += batch.events.len() as u64,
+                    Frame::Events(batch) => events += count(&batch),
                     Frame::Gap(_) => {}
                     Frame::End(_) => break,
                 }
@@ -49,7 +59,9 @@ impl Replay {
         match context.format {
             Format::Human => {
                 let (median, events) = (grouped(median as u64), grouped(events));
-                printer.text(&format!("median  {median} events/s, {events} events, one reader, rows\n"))?;
+                let encoding = self.encoding.as_str();
+                printer
+                    .text(&format!("median  {median} events/s, {events} events, one reader, {encoding}\n"))?;
             }
             Format::Json => printer.json(&json!({
                 "bench": "replay",
@@ -58,7 +70,8 @@ impl Replay {
                 "conditions": {
                     "machine": conditions::machine(),
                     "events_per_run": events,
-                    "encoding": "rows",
+                    "encoding": self.encoding.as_str(),
+                    "batch_events": self.batch,
                     "readers": 1,
                     "server_version": client.info().await?.server_version,
                     "server_url": client.url(),
@@ -67,4 +80,9 @@ impl Replay {
         }
         Ok(printer.flush()?)
     }
+}
+
+fn count(batch: &EventBatch) -> u64 {
+    let in_columns = batch.columns.as_ref().map_or(0, |columns| columns.signal_indexes.len());
+    (batch.events.len() + in_columns) as u64
 }

@@ -4,6 +4,7 @@ use downlink_proto::v1::EventBatch;
 use downlink_storage::{EventRef, Offset};
 
 use crate::grpc::batches::Batches;
+use crate::grpc::encode::Encoding;
 use crate::grpc::read::{Collector, bytes_of};
 use crate::query::PieceMax;
 use crate::query::kept::Kept;
@@ -20,8 +21,8 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// By `report`, in messages of at most `most`.
-    pub(crate) const fn new(report: Option<Report>, most: PieceMax) -> Self {
-        Self { report, clock: Clock::History, batches: Batches::new(most), sent_events: 0 }
+    pub(crate) fn new(report: Option<Report>, encoding: Encoding, most: PieceMax) -> Self {
+        Self { report, clock: Clock::History, batches: Batches::new(encoding, most), sent_events: 0 }
     }
 
     /// From here on it is this time.
