@@ -1,5 +1,6 @@
 //! The arguments of the `downlink` command, and what each subcommand runs.
 
+mod aggregate;
 mod bench;
 mod completions;
 mod consumers;
@@ -69,6 +70,7 @@ enum Command {
     Read(read::Read),
     Tail(tail::Tail),
     Latest(latest::Latest),
+    Aggregate(aggregate::Aggregate),
     Signals(signals::Signals),
     Info(info::Info),
     #[command(subcommand)]
@@ -129,6 +131,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Read(read) => read.run(&context).await,
         Command::Tail(tail) => tail.run(&context).await,
         Command::Latest(latest) => latest.run(&context).await,
+        Command::Aggregate(aggregate) => aggregate.run(&context).await,
         Command::Signals(signals) => signals.run(&context).await,
         Command::Info(info) => info.run(&context).await,
         Command::Consumers(consumers) => consumers.run(&context).await,

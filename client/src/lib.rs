@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod aggregate;
 pub mod append;
 mod client;
 pub mod columns;
@@ -45,6 +46,7 @@ mod subscribe;
 mod testing;
 pub mod time;
 
+pub use aggregate::Aggregate;
 pub use append::{Appender, AppenderOptions};
 pub use client::{Client, ClientOptions, Replay};
 pub use columns::Encoding;

@@ -104,6 +104,14 @@ settings! {
     position_events_max: u64 = 1_000_000, 0..=1 << 40;
     /// The longest silence of a replay at a pace, unless the reader says otherwise.
     replay_gap_ms: u64 = 10_000, 0..=3_600_000;
+    /// Aggregates under way at the same time, each with up to about 30 MiB of memory; others wait.
+    aggregates_max: usize = 4, 1..=1_000;
+    /// The most signals of an aggregate.
+    aggregate_signals_max: usize = 100_000, 1..=1 << 30;
+    /// The most buckets of an aggregate, over all its signals.
+    aggregate_buckets_max: usize = 1_000_000, 1..=1 << 40;
+    /// The most state ranges in one bucket of an aggregate.
+    aggregate_states_max: usize = 1_000, 1..=10_000;
     /// A subscription that is so many events behind is told so and reads from disk.
     fell_behind_events: u64 = 100_000, 1..=1 << 40;
     /// Signals of which one subscription with a `report` remembers something, or gets the newest events at once; more
@@ -189,6 +197,8 @@ settings! {
     signals_max: usize = LOG.signals_max, 1..=1 << 30;
     /// Events after which the derived state is saved, to make the next start fast.
     snapshot_every_events: u64 = LOG.snapshot_every_events, 1..=1 << 50;
+    /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
+    rollup_events: u64 = LOG.rollup_events, 1_000..=1 << 30;
 }
 
 impl Config {
@@ -209,6 +219,7 @@ impl Config {
             producers_max: self.producers_max,
             signals_max: self.signals_max,
             snapshot_every_events: self.snapshot_every_events,
+            rollup_events: self.rollup_events,
         }
     }
 

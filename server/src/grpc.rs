@@ -1,6 +1,7 @@
 //! The gRPC door: limits, services, health, reflection.
 
 mod admin;
+mod aggregate;
 mod append_stream;
 mod arrival;
 mod as_of;
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) departures: Arc<Departures>,
     /// Room for large pages.
     pub(crate) pages: Arc<Departures>,
+    /// Permits to work on an aggregate.
+    pub(crate) aggregates: Semaphore,
     /// Permits to read a piece of the log from disk.
     pub(crate) disk_reads: Semaphore,
     /// What the reports of subscriptions remember, in bytes.
@@ -107,6 +110,7 @@ impl Shared {
         let departures = Arc::new(Departures::new(config.large_read_bytes_in_flight_max, &config));
         let pages = Arc::new(Departures::new(config.page_bytes_in_flight_max, &config));
         let disk_reads = Semaphore::new(config.disk_reads_max);
+        let aggregates = Semaphore::new(config.aggregates_max);
         Self {
             config,
             log,
@@ -117,6 +121,7 @@ impl Shared {
             readers,
             departures,
             pages,
+            aggregates,
             disk_reads,
             report_bytes: Arc::default(),
             tasks,

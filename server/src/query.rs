@@ -1,5 +1,6 @@
 //! Reads the log for callers: bounded pieces of what they want, from memory where possible, else from disk.
 
+pub(crate) mod aggregate;
 pub(crate) mod as_of;
 pub(crate) mod filter;
 pub(crate) mod kept;

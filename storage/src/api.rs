@@ -39,6 +39,8 @@ pub struct Options {
     pub signals_max: usize,
     /// Events after which derived state is written down.
     pub snapshot_every_events: u64,
+    /// Events after which rollups are written down.
+    pub rollup_events: u64,
 }
 
 impl Options {
@@ -59,6 +61,7 @@ impl Options {
             producers_max: 100_000,
             signals_max: 1_000_000,
             snapshot_every_events: 1_000_000,
+            rollup_events: 2_000_000,
         }
     }
 }

@@ -9,6 +9,7 @@ mod extras;
 mod float;
 mod header;
 mod integers;
+pub(crate) mod series;
 #[cfg(test)]
 mod tests;
 mod times;

@@ -1,6 +1,7 @@
 //! Time to block and signal to block, for one segment. Derived: made from the headers of the blocks themselves.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::block::{BlockSignal, Summary};
 use crate::bytes::{Fault, Reader, Writer};
@@ -35,6 +36,26 @@ impl SegmentIndex {
     /// The blocks, in order.
     pub(crate) fn blocks(&self) -> &[Summary] {
         &self.blocks
+    }
+
+    /// The blocks that have events with these offsets, in order.
+    pub(crate) fn blocks_within(&self, offsets: &Range<Offset>) -> &[Summary] {
+        let end = self.blocks.partition_point(|block| block.first_offset < offsets.end);
+        &self.blocks[self.position_of(offsets.start).min(end)..end]
+    }
+
+    /// Those of them that hold one of the signals, in order.
+    pub(crate) fn holding(&self, signals: &[SignalId], offsets: &Range<Offset>) -> Vec<Summary> {
+        let start = self.position_of(offsets.start);
+        let end = start + self.blocks_within(offsets).len();
+        let mut positions = Vec::new();
+        for listed in signals.iter().filter_map(|signal| self.postings.get(signal)) {
+            let place = |bound: usize| listed.partition_point(|position| (*position as usize) < bound);
+            positions.extend_from_slice(&listed[place(start)..place(end)]);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        positions.into_iter().map(|position| self.blocks[position as usize]).collect()
     }
 
     /// Bytes of the stored blocks.

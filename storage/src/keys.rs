@@ -1,6 +1,6 @@
 //! Every store's name and every key in it. What is written here is on people's disks: it may be added to, never changed.
 
-use crate::event::Offset;
+use crate::event::{Offset, SignalId};
 
 /// The version of everything on disk that is not versioned by itself.
 pub(crate) const FORMAT_VERSION: u8 = 1;
@@ -10,6 +10,9 @@ pub(crate) const BALLAST: &str = "BALLAST";
 
 /// The store of derived state: removing it costs time, not data.
 pub(crate) const DERIVED: &str = "derived";
+
+/// The store of rollups: removing it costs time, not data.
+pub(crate) const ROLLUPS: &str = "rollups";
 
 /// In a segment: who it belongs to.
 pub(crate) const HEADER: &[u8] = &[0x00];
@@ -21,6 +24,8 @@ const BLOCK: u8 = 0x01;
 const SNAPSHOT_MANIFEST: u8 = 0x00;
 const SNAPSHOT_PART: u8 = 0x01;
 const FACTS: u8 = 0x02;
+const UNIT: u8 = 0x00;
+const UNIT_SERIES: u8 = 0x01;
 
 /// In a segment: the block whose first event is `offset`. Orders as offsets do.
 pub(crate) fn block(offset: Offset) -> [u8; 9] {
@@ -60,6 +65,28 @@ pub(crate) fn facts_offset(key: &[u8]) -> Option<Offset> {
     let (kind, number) = key.split_first()?;
     (*kind == FACTS).then_some(())?;
     Offset::new(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+/// In the store of rollups: what is known of the unit that begins at `first`. Orders as offsets do.
+pub(crate) fn unit(first: Offset) -> [u8; 9] {
+    let mut key = [UNIT; 9];
+    key[1..].copy_from_slice(&first.get().to_be_bytes());
+    key
+}
+
+/// The offset in a unit's key; `None` for any other key.
+pub(crate) fn unit_offset(key: &[u8]) -> Option<Offset> {
+    let (kind, number) = key.split_first()?;
+    (*kind == UNIT).then_some(())?;
+    Offset::new(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+/// In the store of rollups: those of a signal in the unit that begins at `first`.
+pub(crate) fn unit_series(first: Offset, signal: SignalId) -> [u8; 13] {
+    let mut key = [UNIT_SERIES; 13];
+    key[1..9].copy_from_slice(&first.get().to_be_bytes());
+    key[9..].copy_from_slice(&signal.0.to_be_bytes());
+    key
 }
 
 /// What a segment is at present; part of its store's name.

@@ -35,6 +35,7 @@ pub mod block;
 pub mod engine;
 pub mod event;
 
+mod aggregate;
 mod api;
 mod ballast;
 mod bytes;
@@ -55,6 +56,7 @@ mod producer;
 mod projection;
 mod read;
 mod recover;
+mod rollup;
 mod seal;
 mod segment;
 mod segments;
@@ -62,6 +64,7 @@ mod shared;
 mod signal_map;
 mod snapshot;
 
+pub use aggregate::{AggregateQuery, Aggregation, Bucket, Buckets, Extremum, Holding, StateRange, Step};
 pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
 pub use batch::Batch;
 pub use block::Block;

@@ -1,29 +1,28 @@
 //! [`Log`]: open, append, read, head: the only door for the rest.
 
+mod queries;
+
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use uuid::Uuid;
 
 use crate::api::{Append, Appended, Info, Options, Totals, Wait};
 use crate::ballast::Ballast;
-use crate::block::{BLOCK_ROWS_MAX, Block};
+use crate::block::BLOCK_ROWS_MAX;
 use crate::commit::{Command, Writer};
 use crate::done::Done;
 use crate::engine::Engine;
 use crate::engine::sled::SledEngine;
 use crate::error::Error;
-use crate::event::{Clock, Offset, SignalId, SystemClock, Timestamp};
-use crate::ingest_time;
+use crate::event::{Clock, Offset, SystemClock};
 use crate::interner::Interner;
 use crate::lock::DirectoryLock;
 use crate::lookup;
 use crate::producer::Opened;
-use crate::projection::{Latest, Projection, SignalInfo};
-use crate::read::{self, Chunk, Seek};
 use crate::recover::{self, Recovered};
 use crate::seal::Sealer;
 use crate::shared::{Shared, State};
@@ -98,6 +97,13 @@ impl Log {
         let (lookup_sender, lookup_receiver) = sync_channel(lookup::QUEUE_MAX);
         let (sealer, sealing) = Sealer::new();
         let (append_queue_max, reserve_bytes) = (options.append_queue_max, options.disk_reserve_bytes);
+        let rollup_events = options.rollup_events;
+        let nudged = Arc::downgrade(&shared);
+        shared.on_commit(Box::new(move |head| {
+            if let Some(shared) = nudged.upgrade() {
+                shared.rollups.nudge(head);
+            }
+        }));
         let writer = Writer {
             shared: shared.clone(),
             options,
@@ -112,7 +118,7 @@ impl Log {
             events_since_snapshot: replayed_events,
             tally_in_snapshot: derived.tally,
         };
-        let (looked_up, sealed) = (shared.clone(), shared.clone());
+        let (looked_up, sealed, rolled_up) = (shared.clone(), shared.clone(), shared.clone());
         let lock = lock.map(Arc::new);
         let locked = lock.clone();
         let threads = vec![
@@ -129,6 +135,9 @@ impl Log {
             })?,
             spawn("downlink-lookup", move || lookup::run(&looked_up, lookup_receiver))?,
             spawn("downlink-seal", move || sealing.run(&sealed, reserve_bytes))?,
+            spawn("downlink-rollup", move || {
+                rolled_up.rollups.run(&rolled_up, rollup_events, reserve_bytes);
+            })?,
         ];
         sealer.wake();
         let inner =
@@ -208,97 +217,6 @@ impl Log {
         self.inner.shared.state()
     }
 
-    /// A block that contains `from`, if it is among the newest. Never blocks.
-    #[must_use]
-    pub fn read_cached(&self, from: Offset) -> Option<Arc<Block>> {
-        self.inner.shared.cached(from)
-    }
-
-    /// The piece of the log at `from`; with `signals`, the next piece that may matter to who wants only those.
-    /// Blocks on the disk.
-    pub fn read(&self, from: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
-        read::read(&self.inner.shared, from, signals)
-    }
-
-    /// The piece of the log that ends at `before`, which must lie above the oldest offset; with `signals`, the last
-    /// piece before it that may matter to who wants only those. Blocks on the disk.
-    pub fn read_back(&self, before: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
-        read::read_back(&self.inner.shared, before, signals)
-    }
-
-    /// The offset of a moment. Blocks on the disk.
-    pub fn seek(&self, to: Seek) -> Result<Offset, Error> {
-        read::seek(&self.inner.shared, to)
-    }
-
-    /// Ingest time of the first event at or after `from`; `None` at the head. Where that event is damaged, the
-    /// time at which its block begins. Blocks on the disk.
-    pub fn ingest_time(&self, from: Offset) -> Result<Option<Timestamp>, Error> {
-        ingest_time::ingest_time(&self.inner.shared, from)
-    }
-
-    /// The numbers of the known signals whose names match.
-    #[must_use]
-    pub fn match_signals(&self, matches: impl Fn(&str) -> bool) -> Vec<SignalId> {
-        let names = self.projection().names("", None);
-        names.into_iter().filter(|(name, _)| matches(name)).map(|(_, id)| id).collect()
-    }
-
-    /// Everything known of the signals whose names match and come after `after`, by name; at most so many.
-    #[must_use]
-    pub fn signals(
-        &self,
-        after: Option<&str>,
-        signals_max: usize,
-        matches: impl Fn(&str) -> bool,
-    ) -> Vec<SignalInfo> {
-        self.signals_under("", after, signals_max, matches)
-    }
-
-    /// The same of the signals whose names begin with `prefix`: the others cost nothing.
-    #[must_use]
-    pub fn signals_under(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        signals_max: usize,
-        matches: impl Fn(&str) -> bool,
-    ) -> Vec<SignalInfo> {
-        // Matching may take long: the writer must not wait for it.
-        let names = self.projection().names(prefix, after);
-        let wanted: Vec<_> =
-            names.into_iter().filter(|(name, _)| matches(name)).take(signals_max).map(|(_, id)| id).collect();
-        wanted.into_iter().filter_map(|id| self.projection().by_id(id).cloned()).collect()
-    }
-
-    /// Offset and ingest time of the newest event that is not the system's own.
-    #[must_use]
-    pub fn newest_telemetry(&self) -> Option<(Offset, Timestamp)> {
-        self.projection().newest_telemetry()
-    }
-
-    /// Whether a signal of this name has had an event.
-    #[must_use]
-    pub fn knows(&self, name: &str) -> bool {
-        self.projection().get(name).is_some()
-    }
-
-    /// The newest event of a signal, by offset.
-    #[must_use]
-    pub fn latest(&self, name: &str) -> Option<Latest> {
-        self.with_latest(name, Latest::clone)
-    }
-
-    /// What `read` makes of the newest event of a signal. It must be quick: the writer waits for it.
-    #[must_use]
-    pub fn with_latest<T>(&self, name: &str, read: impl FnOnce(&Latest) -> T) -> Option<T> {
-        self.projection().get(name).map(|info| read(&info.latest))
-    }
-
-    fn projection(&self) -> RwLockReadGuard<'_, Projection> {
-        self.inner.shared.projection.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Facts about the log. Blocks on the disk.
     pub fn info(&self) -> Result<Info, Error> {
         let shared = &self.inner.shared;
@@ -345,6 +263,12 @@ impl Log {
         Ok(first)
     }
 
+    /// Returns when everything below the present head is rolled up that can be. Blocks.
+    pub fn roll_up(&self) {
+        self.inner.shared.rollups.wake();
+        self.inner.shared.rollups.wait();
+    }
+
     /// Settles what was appended, writes derived state down and ends all threads. Blocks. Later appends are
     /// refused; reads still work. Happens by itself when the last clone is dropped.
     pub fn close(&self) {
@@ -356,6 +280,7 @@ impl Inner {
     fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
         self.sealer.stop();
+        self.shared.rollups.wake();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // An answer may drop the last clone on a thread that cannot wait for itself. All threads end when the
         // queues do.

@@ -71,7 +71,7 @@ fn sweep(engine: &dyn Engine) -> Result<Vec<Entry>, Error> {
         match keys::parse_segment(&name) {
             Some((_, Form::Sealing)) => engine.remove(&name)?,
             Some((first, form)) => row.push(Entry { first, form }),
-            None if name == keys::DERIVED => {}
+            None if name == keys::DERIVED || name == keys::ROLLUPS => {}
             None => tracing::warn!(name, "not a part of the log: left alone"),
         }
     }

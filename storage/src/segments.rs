@@ -147,7 +147,8 @@ impl Segments {
 
     /// Bytes of the stored blocks and bytes on disk, as far as both can be told.
     pub(crate) fn sizes(&self) -> (u64, u64) {
-        let (mut payload, mut disk) = (0, self.engine.bytes_on_disk(keys::DERIVED).unwrap_or(0));
+        let derived = [keys::DERIVED, keys::ROLLUPS].map(|name| self.engine.bytes_on_disk(name).unwrap_or(0));
+        let (mut payload, mut disk) = (0, derived.iter().sum());
         for entry in self.entries() {
             disk += self.engine.bytes_on_disk(&keys::segment(entry.first, entry.form)).unwrap_or(0);
             payload += self.facts(entry).map_or(0, |facts| facts.payload_bytes);

@@ -10,6 +10,7 @@ use crate::block::{Block, Tally};
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
 use crate::projection::Projection;
+use crate::rollup::builder::Rollups;
 use crate::segments::Segments;
 
 /// What the log can do at present.
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Segments,
     pub(crate) projection: RwLock<Projection>,
     pub(crate) books: Books,
+    pub(crate) rollups: Rollups,
     /// Whoever is at something long gives it up.
     pub(crate) closing: AtomicBool,
     /// Since the log was opened.
@@ -74,6 +76,7 @@ impl Shared {
                 duplicates: AtomicU64::new(tally.duplicate_events),
                 rejected: AtomicU64::new(tally.rejected_events),
             },
+            rollups: Rollups::default(),
             closing: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             head: AtomicU64::new(head.get()),
@@ -83,6 +86,10 @@ impl Shared {
             commit_listeners: RwLock::default(),
             state_listeners: RwLock::default(),
         }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn head(&self) -> Offset {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test reports")]
 
+mod aggregate;
 mod append;
 mod append_stream;
 mod as_of;

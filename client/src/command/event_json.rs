@@ -48,16 +48,22 @@ pub(super) fn gap_reason(gap: &Gap) -> &'static str {
     }
 }
 
-fn value_json(kind: &Kind) -> Json {
+/// A double as JSON: a number, or a word where JSON has none.
+pub(super) fn number_json(double: f64) -> Json {
+    match Number::from_f64(double) {
+        Some(number) => number.into(),
+        None => {
+            let mut text = String::new();
+            value::push_double(&mut text, double);
+            text.into()
+        }
+    }
+}
+
+/// A value as JSON.
+pub(super) fn value_json(kind: &Kind) -> Json {
     match kind {
-        Kind::DoubleValue(double) => match Number::from_f64(*double) {
-            Some(number) => number.into(),
-            None => {
-                let mut text = String::new();
-                value::push_double(&mut text, *double);
-                text.into()
-            }
-        },
+        Kind::DoubleValue(double) => number_json(*double),
         Kind::IntValue(int) => (*int).into(),
         Kind::BoolValue(bool) => (*bool).into(),
         Kind::StringValue(text) => text.as_str().into(),

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use downlink_client::time::push_rfc3339;
-use downlink_client::v1::{Event, Gap, Quality};
+use downlink_client::v1::{Event, Gap, Quality, Value};
 use serde_json::Value as Json;
 
 use super::{Format, event_json, value};
@@ -62,13 +62,17 @@ impl Printer {
         header: [&str; N],
         rows: &[[String; N]],
     ) -> io::Result<()> {
-        let width = |column: usize| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([header[column].len()]).max().unwrap_or_default()
+        self.columns(&header.map(str::to_owned), rows)
+    }
+
+    /// The same, where the columns are chosen by the user: each row has as many cells as the header.
+    pub(super) fn columns<R: AsRef<[String]>>(&mut self, header: &[String], rows: &[R]) -> io::Result<()> {
+        let width = |(column, header): (usize, &String)| {
+            let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
+            cells.chain([header.len()]).max().unwrap_or_default()
         };
-        let widths: Vec<_> = (0..N).map(width).collect();
-        let header = header.map(str::to_owned);
-        for row in std::iter::once(&header).chain(rows) {
+        let widths: Vec<_> = header.iter().enumerate().map(width).collect();
+        for row in std::iter::once(header).chain(rows.iter().map(AsRef::as_ref)) {
             self.line.clear();
             push_row(&mut self.line, row, &widths);
             writeln!(self.out, "{}", self.line.trim_end())?;
@@ -106,7 +110,7 @@ fn push_event(line: &mut String, event: &Event) {
     let padding = (30 + start).saturating_sub(line.len());
     line.extend(std::iter::repeat_n(' ', padding + 2));
     line.push_str(&format!("{:24}  ", event.signal));
-    push_value_on_one_line(line, event);
+    push_value_on_one_line(line, event.value.as_ref());
     if !matches!(event.quality(), Quality::Good | Quality::Unspecified) {
         line.push_str(&format!("  ({})", value::quality_word(event.quality())));
     }
@@ -116,9 +120,9 @@ fn push_event(line: &mut String, event: &Event) {
     }
 }
 
-fn push_value_on_one_line(line: &mut String, event: &Event) {
+fn push_value_on_one_line(line: &mut String, value: Option<&Value>) {
     use downlink_client::v1::value::Kind;
-    match event.value.as_ref().and_then(|value| value.kind.as_ref()) {
+    match value.and_then(|value| value.kind.as_ref()) {
         // Text is quoted, so that it cannot pass for a number or break the line.
         Some(Kind::StringValue(text)) => push_quoted(line, text),
         Some(Kind::BytesValue(bytes)) => {
@@ -127,7 +131,7 @@ fn push_value_on_one_line(line: &mut String, event: &Event) {
             push_size_if_elided(line, shown.len(), bytes.len());
         }
         Some(Kind::DoubleValue(_) | Kind::IntValue(_) | Kind::BoolValue(_)) | None => {
-            value::push_value(line, event.value.as_ref());
+            value::push_value(line, value);
         }
     }
 }
@@ -147,9 +151,14 @@ fn push_size_if_elided(line: &mut String, shown: usize, bytes: usize) {
 
 /// The value of an event as one cell of a table.
 pub(super) fn value_cell(event: &Event) -> String {
-    let mut cell = String::new();
-    push_value_on_one_line(&mut cell, event);
-    cell
+    event.value.as_ref().map(value_text).unwrap_or_default()
+}
+
+/// A value in a line of its own: quoted if it is text, cut if it is long.
+pub(super) fn value_text(value: &Value) -> String {
+    let mut text = String::new();
+    push_value_on_one_line(&mut text, Some(value));
+    text
 }
 
 /// A number with its thousands set apart.

@@ -32,6 +32,13 @@ pub(crate) const fn wire_quality(quality: Quality) -> v1::Quality {
     }
 }
 
+/// A time from the wire, in `field`.
+pub(crate) fn timestamp(time: prost_types::Timestamp, field: &str) -> Result<Timestamp, Refusal> {
+    let time = u32::try_from(time.nanos).ok().and_then(|nanos| Timestamp::new(time.seconds, nanos));
+    let problem = "must be in the years 1 to 9999, with nanos below a second";
+    time.ok_or_else(|| Refusal::field(v1::ErrorReason::InvalidRequest, field, problem))
+}
+
 /// A time on the wire.
 pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.nanos()).expect("nanoseconds are below a second");
@@ -47,7 +54,7 @@ pub(crate) fn wire_duration(duration: Duration) -> prost_types::Duration {
 }
 
 /// A value on the wire.
-fn wire_value(value: ValueRef<'_>) -> v1::Value {
+pub(crate) fn wire_value(value: ValueRef<'_>) -> v1::Value {
     let kind = match value {
         ValueRef::Double(value) => Kind::DoubleValue(value),
         ValueRef::Int(value) => Kind::IntValue(value),

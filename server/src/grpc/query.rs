@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::outbox::{self, Outgoing};
 use super::status::Refusal;
-use super::{Shared, latest, position, read, subscribe};
+use super::{Shared, aggregate, latest, position, read, subscribe};
 
 /// Hands events out.
 pub(crate) struct Query {
@@ -80,9 +80,10 @@ impl QueryService for Query {
 
     async fn aggregate(
         &self,
-        _: Request<AggregateRequest>,
+        request: Request<AggregateRequest>,
     ) -> Result<Response<Self::AggregateStream>, Status> {
-        Err(Refusal::not_served_yet("Aggregate").into())
+        let stream = aggregate::serve(self.shared.clone(), request.into_inner(), self.permit()?).await?;
+        Ok(Response::new(stream))
     }
 
     async fn lookup_offset(

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics fails, and that is what it is for")]
 
+mod aggregate;
 mod closing;
 mod damage;
 mod derived;
