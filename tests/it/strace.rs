@@ -6,6 +6,7 @@ mod trace;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -66,9 +67,23 @@ async fn no_acknowledgement_of_a_window_leaves_before_the_syncs_that_cover_it() 
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("new").join("data");
     let calls = windowed(&data).await;
+    check_acknowledgements(&calls, dir.path());
+    for file in [&data, &data.join("segments"), &data.join("segments/00000000000000000001/db")] {
+        let without = without_syncs(&calls, |synced| synced == file);
+        let noticed = catch_unwind(|| check_acknowledgements(&without, dir.path())).is_err();
+        assert!(noticed, "nobody misses the syncs of {}", file.display());
+    }
+}
+
+/// The calls but for the syncs of some files.
+fn without_syncs(calls: &[Call], is_one: impl Fn(&Path) -> bool) -> Vec<Call> {
+    calls.iter().filter(|call| !call.is_sync() || !is_one(Path::new(&call.file))).cloned().collect()
+}
+
+fn check_acknowledgements(calls: &[Call], root: &Path) {
     let mut random = Random::seeded(WINDOW);
     let tokens: Vec<_> = (0..BATCHES).map(|_| noise(&mut random, 32)).collect();
-    let socket = &arrival(&calls, &tokens[0]).file;
+    let socket = &arrival(calls, &tokens[0]).file;
     let received = calls.iter().filter(|call| call.is_receive() && call.file == *socket);
     let mut arrived = BTreeMap::new();
     for (request, call) in wire::messages::<AppendStreamRequest>(received) {
@@ -78,12 +93,12 @@ async fn no_acknowledgement_of_a_window_leaves_before_the_syncs_that_cover_it() 
     }
     assert_eq!(arrived.len() as u64, BATCHES);
     let (mut settled, mut in_flight, mut stores) = (0, 0, BTreeSet::new());
-    for (answer, call) in wire::messages::<AppendStreamResponse>(sends(&calls, socket)) {
+    for (answer, call) in wire::messages::<AppendStreamResponse>(sends(calls, socket)) {
         let Some(Answer::Ack(ack)) = answer.message else { continue };
         in_flight =
             in_flight.max(arrived.values().filter(|line| **line < call.began).count() as u64 - settled);
         for sequence in settled + 1..=ack.through_sequence {
-            let (store, _) = covered(&calls, dir.path(), &tokens[sequence as usize - 1], call);
+            let (store, _) = covered(calls, root, &tokens[sequence as usize - 1], call);
             stores.insert(store);
         }
         settled = ack.through_sequence;
@@ -97,6 +112,23 @@ async fn what_is_renamed_is_whole_before_and_on_disk_before_anything_relies_on_i
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let calls = windowed(&data).await;
+    check_renames(&calls, dir.path());
+    let segments = data.join("segments");
+    let is_store = |dir: &Path| dir.parent() == Some(segments.as_path()) && dir.extension().is_none();
+    let is_being_sealed = |dir: &Path| dir.extension().is_some_and(|extension| extension == "sealing");
+    let in_one_being_sealed =
+        |file: &Path| file.ends_with("db") && file.parent().is_some_and(is_being_sealed);
+    let notices = |is_one: &dyn Fn(&Path) -> bool| {
+        let without = without_syncs(&calls, is_one);
+        catch_unwind(|| check_renames(&without, dir.path())).is_err()
+    };
+    assert!(notices(&|dir| dir == segments), "nobody misses the syncs of the segments' names");
+    assert!(notices(&is_store), "nobody misses the syncs of the snapshots' names");
+    assert!(notices(&is_being_sealed), "nobody misses the syncs of the names in a sealed segment");
+    assert!(notices(&in_one_being_sealed), "nobody misses the syncs of a sealed segment's content");
+}
+
+fn check_renames(calls: &[Call], root: &Path) {
     let renames = || calls.iter().filter_map(|call| Some((call, call.renamed()?)));
     let (mut sealed, mut snapshots) = (0, 0);
     for (rename, (_, to)) in renames() {
@@ -104,7 +136,7 @@ async fn what_is_renamed_is_whole_before_and_on_disk_before_anything_relies_on_i
             // The only other copy goes.
             let raw = to.with_extension("");
             let removed = renames().find(|(_, (from, _))| *from == raw).expect("the raw segment goes");
-            durable::published(&calls, dir.path(), rename, removed.0.began);
+            durable::published(calls, root, rename, removed.0.began);
             sealed += 1;
         } else if to.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
             // From here on the engine may write over what the snapshot before it needed.
@@ -112,7 +144,7 @@ async fn what_is_renamed_is_whole_before_and_on_disk_before_anything_relies_on_i
             let next = calls.iter().find(|call| {
                 call.began > rename.ended && call.is_write() && Path::new(&call.file).starts_with(store)
             });
-            durable::names(&calls, store, to, next.map_or(usize::MAX, |write| write.began));
+            durable::names(calls, store, to, next.map_or(usize::MAX, |write| write.began));
             snapshots += 1;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// One system call that succeeded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Call {
     name: String,
     /// The path, or the name of the socket, behind its first argument.
