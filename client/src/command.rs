@@ -15,6 +15,7 @@ mod info;
 mod latest;
 mod lookup;
 mod output;
+mod plot;
 mod position;
 mod put;
 mod read;
@@ -77,6 +78,7 @@ enum Command {
     Consumers(consumers::Consumers),
     Lookup(lookup::Lookup),
     Export(export::Export),
+    Plot(plot::Plot),
     Import(import::Import),
     #[command(subcommand)]
     Feed(feed::Feed),
@@ -137,6 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Consumers(consumers) => consumers.run(&context).await,
         Command::Lookup(lookup) => lookup.run(&context).await,
         Command::Export(export) => export.run(&context).await,
+        Command::Plot(plot) => plot.run(&context).await,
         Command::Import(import) => import.run(&context).await,
         Command::Feed(feed) => feed.run(&context).await,
         Command::Roll(roll) => roll.run(&context).await,

@@ -27,6 +27,7 @@ mod memory;
 mod not_yet;
 mod pacing;
 mod places;
+mod plot;
 mod positions;
 mod producer;
 mod producers;
