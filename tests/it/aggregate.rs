@@ -210,8 +210,10 @@ async fn compare(server: &Server, random: &mut Random) {
     }
 }
 
-fn small() -> [&'static str; 4] {
-    ["--set", "rollup_events=10000", "--set", "segment_payload_bytes_max=100000"]
+/// Settings that make an hour many stretches and segments, and leave no state range out.
+fn small() -> impl Iterator<Item = &'static str> {
+    let settings = ["rollup_events=10000", "segment_payload_bytes_max=100000", "aggregate_states_max=10000"];
+    settings.into_iter().flat_map(|setting| ["--set", setting])
 }
 
 #[tokio::test]

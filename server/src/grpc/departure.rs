@@ -96,6 +96,8 @@ pub(crate) struct Encoding {
     pub(crate) pace: Arc<Mutex<Pace>>,
     /// Where its room is from.
     pub(crate) departures: Arc<Departures>,
+    /// What makes it one of the readers.
+    pub(crate) _reader: Option<OwnedSemaphorePermit>,
 }
 
 /// An answer with large messages in it.

@@ -166,13 +166,13 @@ pub(crate) struct Outbox<T> {
 }
 
 impl<T: Message + Default + 'static> Outbox<T> {
-    /// As the answer to a call.
-    pub(crate) fn into_response(self) -> Response<Outgoing<T>> {
+    /// As the answer to a call. `reader` is given back when all of it has left, not when all of it has been made.
+    pub(crate) fn into_response(self, reader: OwnedSemaphorePermit) -> Response<Outgoing<T>> {
         let again = self.outgoing.again();
         let renew: Box<dyn Fn() -> Body + Send> = Box::new(move || again.body());
         let pulled = self.outgoing.pulled.clone();
         let (pace, departures) = (self.pace, self.departures);
-        let encoding = Encoding { renew: Some(renew), pulled, pace, departures };
+        let encoding = Encoding { renew: Some(renew), pulled, pace, departures, _reader: Some(reader) };
         Handover::attach(encoding, Response::new(self.outgoing))
     }
 }
@@ -191,6 +191,6 @@ pub(crate) fn answer<T: Message>(
     let pace = Arc::<Mutex<Pace>>::default();
     let passage = Passage { stretch: None, room: Some(room), pace: Some(pace.clone()) };
     let pulled = Arc::new(Mutex::new(vec![passage]));
-    let encoding = Encoding { renew: None, pulled, pace, departures: departures.clone() };
+    let encoding = Encoding { renew: None, pulled, pace, departures: departures.clone(), _reader: None };
     Handover::attach(encoding, Response::new(message))
 }

@@ -50,14 +50,16 @@ impl QueryService for Query {
     type AggregateStream = ReceiverStream<Result<AggregateResponse, Status>>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        Ok(read::serve(self.shared.clone(), request.into_inner(), self.permit()?).await?.into_response())
+        let permit = self.permit()?;
+        Ok(read::serve(self.shared.clone(), request.into_inner()).await?.into_response(permit))
     }
 
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        Ok(subscribe::serve(self.shared.clone(), request.into_inner(), self.permit()?).await?.into_response())
+        let permit = self.permit()?;
+        Ok(subscribe::serve(self.shared.clone(), request.into_inner()).await?.into_response(permit))
     }
 
     async fn get_latest(

@@ -262,12 +262,8 @@ struct Replay {
     most: PieceMax,
 }
 
-/// Begins a replay. `permit` is given back when it ends.
-pub(crate) async fn serve(
-    shared: Arc<Shared>,
-    request: ReadRequest,
-    permit: OwnedSemaphorePermit,
-) -> Result<Outbox<ReadResponse>, Status> {
+/// Begins a replay.
+pub(crate) async fn serve(shared: Arc<Shared>, request: ReadRequest) -> Result<Outbox<ReadResponse>, Status> {
     let replay = plan(&shared, request).await?;
     let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
@@ -275,7 +271,6 @@ pub(crate) async fn serve(
         if let Err(status) = replay.run(&shared, &messages).await {
             let _ = messages.send(Err(status)).await;
         }
-        drop(permit);
     });
     Ok(outbox)
 }

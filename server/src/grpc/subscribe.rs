@@ -73,19 +73,15 @@ struct Subscription {
     told: Offset,
 }
 
-/// Begins a subscription. `permit` is given back when it ends.
+/// Begins a subscription.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     request: SubscribeRequest,
-    permit: OwnedSemaphorePermit,
 ) -> Result<Outbox<SubscribeResponse>, Status> {
     let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
     let subscription = plan(shared, request, messages).await?;
-    tasks.spawn("subscription", async move {
-        subscription.run().await;
-        drop(permit);
-    });
+    tasks.spawn("subscription", subscription.run());
     Ok(outbox)
 }
 
