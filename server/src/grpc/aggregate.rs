@@ -8,9 +8,12 @@ use downlink_proto::v1::{
     self, AggregateRequest, AggregateResponse, ErrorReason, aggregate_request::Function as F,
 };
 use downlink_storage::{AggregateQuery, Aggregation, Buckets, Holding, SignalId, Step, Timestamp};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use prost::Message;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -27,6 +30,9 @@ const FUNCTIONS: [Function; 6] = [F::Min, F::Max, F::Mean, F::First, F::Last, F:
 
 type Answers = mpsc::Sender<Result<AggregateResponse, Status>>;
 
+/// The messages of an aggregate.
+pub(crate) type Answer = BoxStream<'static, Result<AggregateResponse, Status>>;
+
 /// A request that makes sense.
 struct Plan {
     names: Names,
@@ -42,26 +48,14 @@ struct Work {
     aggregation: Option<Aggregation>,
 }
 
-/// Begins an aggregate. `permit` is given back when it ends.
+/// Begins an aggregate. `permit` is given back when all of its answer has left.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     request: AggregateRequest,
     permit: OwnedSemaphorePermit,
-) -> Result<ReceiverStream<Result<AggregateResponse, Status>>, Status> {
-    let plan = plan(&shared, request)?;
-    let (log, most) = (shared.log.clone(), shared.config.aggregate_signals_max);
-    let plan = Arc::new(plan);
-    let named = plan.clone();
-    let found = shared.unary("aggregate", move || signals(&log, &named.names, most)).await?;
-    let wanted = found.map_err(|unfit| match unfit {
-        Unfit::Unknown(name) => {
-            let message = format!("the log has never seen the signal {name:?}");
-            Refusal::new(ErrorReason::SignalUnknown, message).with("signal", name)
-        }
-        Unfit::TooMany => {
-            invalid("signals", format!("match more than {most} signals, the most there may be"))
-        }
-    })?;
+) -> Result<Answer, Status> {
+    let plan = Arc::new(plan(&shared, request)?);
+    let wanted = list(&shared, &plan).await?;
     // What is wrong with a range that is given is said at once; one that is not given has to be looked for.
     let given = match (plan.start, plan.end) {
         (Some(start), Some(end)) => Some(grid(&shared, &plan, start, end, wanted.len())?),
@@ -70,12 +64,30 @@ pub(crate) async fn serve(
     let (messages, stream) = mpsc::channel(MESSAGES_MAX);
     let tasks = shared.tasks.clone();
     tasks.spawn("aggregate", async move {
-        if let Err(status) = run(&shared, &plan, given, wanted, &messages).await {
+        if let Err(status) = run(&shared, &plan, given, &messages).await {
             let _ = messages.send(Err(status)).await;
         }
-        drop(permit);
     });
-    Ok(ReceiverStream::new(stream))
+    // A reader until all of the answer has left, not until all of it has been made.
+    Ok(Box::pin(ReceiverStream::new(stream).map(move |message| {
+        let _reader = &permit;
+        message
+    })))
+}
+
+/// The signals that are wanted, as of now.
+async fn list(shared: &Arc<Shared>, plan: &Arc<Plan>) -> Result<Vec<Wanted>, Status> {
+    let (log, plan, most) = (shared.log.clone(), plan.clone(), shared.config.aggregate_signals_max);
+    let found = shared.unary("aggregate", move || signals(&log, &plan.names, most)).await?;
+    found.map_err(|unfit| match unfit {
+        Unfit::Unknown(name) => {
+            let message = format!("the log has never seen the signal {name:?}");
+            Refusal::new(ErrorReason::SignalUnknown, message).with("signal", name).into()
+        }
+        Unfit::TooMany => {
+            invalid("signals", format!("match more than {most} signals, the most there may be")).into()
+        }
+    })
 }
 
 fn plan(shared: &Shared, request: AggregateRequest) -> Result<Plan, Refusal> {
@@ -137,27 +149,29 @@ fn nanos_of(duration: prost_types::Duration) -> Option<u128> {
 
 async fn run(
     shared: &Arc<Shared>,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     given: Option<Buckets>,
-    wanted: Vec<Wanted>,
     messages: &Answers,
 ) -> Result<(), Status> {
     // What is gathered takes memory: the others wait.
+    let most = Duration::from_millis(shared.config.unary_deadline_ms_max);
     let _turn = tokio::select! {
-        turn = shared.aggregates.acquire() => turn.expect("the semaphore is never closed"),
+        turn = timeout(most, shared.aggregates.acquire()) => turn.map_err(|_| busy())?.expect("the semaphore is never closed"),
         () = messages.closed() => return Ok(()),
         () = shared.tasks.draining() => return Err(draining()),
     };
+    // Before anything is looked for: what comes meanwhile may be counted, but is not promised.
+    let as_of_offset = shared.log.head().get();
+    let wanted = list(shared, plan).await?;
     let buckets = match given {
         Some(buckets) => Some(buckets),
         None => look_for_range(shared, plan, &wanted, messages).await?,
     };
     let Some(buckets) = buckets else {
-        let as_of_offset = shared.log.head().get();
         return send(shared, messages, AggregateResponse { buckets: Vec::new(), as_of_offset }).await;
     };
     let mut work = Work::begin(shared, query(shared, plan, &wanted, buckets));
-    let as_of_offset = work.as_of();
+    let bytes_max = shared.config.read_batch_bytes_max.min(shared.reader_share_bytes());
     let mut names = wanted.iter().peekable();
     let mut is_silent = true;
     while let Some(buckets) = work.next(messages).await? {
@@ -168,7 +182,7 @@ async fn run(
             let name = names.peek().map(|(_, name)| &**name).unwrap_or_default();
             let bucket = wire_bucket(bucket, name, &plan.functions);
             let size = bucket.encoded_len();
-            if bytes > 0 && bytes + size > shared.config.read_batch_bytes_max {
+            if bytes > 0 && bytes + size > bytes_max {
                 let full = std::mem::take(&mut message.buckets);
                 send(shared, messages, AggregateResponse { buckets: full, as_of_offset }).await?;
                 bytes = 0;
@@ -185,9 +199,9 @@ async fn run(
     Ok(())
 }
 
-/// Hands a message over. Whoever does not take it in time makes room for the next in turn.
+/// Hands a message over. Whoever takes none for `reader_stall_ms_max` makes room for the next in turn.
 async fn send(shared: &Shared, messages: &Answers, message: AggregateResponse) -> Result<(), Status> {
-    let most = Duration::from_millis(shared.config.unary_deadline_ms_max);
+    let most = Duration::from_millis(shared.config.reader_stall_ms_max);
     match messages.send_timeout(Ok(message), most).await {
         // That the reader has gone is noticed before the next piece of work.
         Ok(()) | Err(SendTimeoutError::Closed(_)) => Ok(()),
@@ -252,10 +266,6 @@ impl Work {
         Self { shared: shared.clone(), aggregation: Some(shared.log.aggregate(query)) }
     }
 
-    fn as_of(&self) -> u64 {
-        self.aggregation.as_ref().map_or(0, |aggregation| aggregation.as_of().get())
-    }
-
     /// The next buckets; `None` when there are no more, or nobody wants them.
     async fn next(&mut self, messages: &Answers) -> Result<Option<Vec<downlink_storage::Bucket>>, Status> {
         loop {
@@ -278,6 +288,10 @@ impl Work {
             }
         }
     }
+}
+
+fn busy() -> Status {
+    Refusal::new(ErrorReason::Overloaded, "too many aggregates are under way: try again").into()
 }
 
 fn draining() -> Status {

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use downlink_proto::v1::query_service_server::QueryService;
 use downlink_proto::v1::{
-    AggregateRequest, AggregateResponse, ErrorReason, GetLatestRequest, GetLatestResponse,
-    ListSignalsRequest, ListSignalsResponse, LookupOffsetRequest, LookupOffsetResponse, ReadRequest,
-    ReadResponse, SubscribeRequest, SubscribeResponse,
+    AggregateRequest, ErrorReason, GetLatestRequest, GetLatestResponse, ListSignalsRequest,
+    ListSignalsResponse, LookupOffsetRequest, LookupOffsetResponse, ReadRequest, ReadResponse,
+    SubscribeRequest, SubscribeResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::outbox::{self, Outgoing};
@@ -47,7 +46,7 @@ impl Query {
 impl QueryService for Query {
     type ReadStream = Outgoing<ReadResponse>;
     type SubscribeStream = Outgoing<SubscribeResponse>;
-    type AggregateStream = ReceiverStream<Result<AggregateResponse, Status>>;
+    type AggregateStream = aggregate::Answer;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let permit = self.permit()?;
