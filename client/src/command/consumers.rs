@@ -19,12 +19,18 @@ use super::{Context, Format};
   downlink consumers get archive --output json")]
 pub(super) enum Consumers {
     /// Prints all consumers, by name.
+    #[command(after_help = "Example:
+  downlink consumers list --output json")]
     List,
     /// Prints one consumer.
+    #[command(after_help = "Example:
+  downlink consumers get archive")]
     Get(Named),
     /// Stores where a consumer goes on; creates it if there is none of that name.
     Commit(Commit),
     /// Forgets a consumer.
+    #[command(after_help = "Example:
+  downlink consumers delete archive")]
     Delete(Named),
 }
 
@@ -35,6 +41,10 @@ pub(super) struct Named {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  downlink consumers commit archive 1200
+  downlink consumers commit archive 1 --rewind
+  downlink read --from consumer:archive")]
 pub(super) struct Commit {
     /// Its name.
     name: String,
@@ -43,7 +53,7 @@ pub(super) struct Commit {
     /// Only if this is still its etag.
     #[arg(long, default_value = "", hide_default_value = true)]
     etag: String,
-    /// Let it go back.
+    /// Let it go back. Without it an offset below the present one is refused.
     #[arg(long)]
     rewind: bool,
 }
@@ -66,7 +76,7 @@ impl Consumers {
             }
             Self::Get(Named { name }) => match client.consumer(&**name).get().await? {
                 Some(consumer) => found.push(consumer),
-                None => bail!("there is no consumer '{name}'"),
+                None => bail!("there is no consumer {name:?}"),
             },
             Self::Commit(commit) => {
                 let request = CommitCheckpointRequest {
