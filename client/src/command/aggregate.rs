@@ -22,7 +22,7 @@ use super::{Context, Format, event_json};
   downlink aggregate
   downlink aggregate iss/NODE3000005 --points 20
   downlink aggregate 'iss/*' --from 2018-10-12T06:00:00Z --to 2018-10-12T18:00:00Z --step 1h
-  downlink aggregate iss/USLAB000086 --functions states --output json")]
+  downlink aggregate iss/Z1000013 --functions states --output json")]
 pub(super) struct Aggregate {
     /// Names or globs: `*` stands for any text without '/', `**` for any text.
     #[arg(value_name = "SIGNAL")]

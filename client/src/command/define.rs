@@ -32,7 +32,7 @@ Examples:
   downlink signals define --file lab.csv
   downlink signals --output json | downlink --url http://other:50051 signals define --file -")]
 pub(super) struct Define {
-    /// The 337 items of the International Space Station's public feed.
+    /// The 337 items of the International Space Station's public feed. Needed unless --file is given.
     #[arg(long, required_unless_present = "file", conflicts_with = "file")]
     iss: bool,
     /// What the names of the station's items begin with.

@@ -27,10 +27,11 @@ const CHUNKS_AHEAD: usize = 8;
 
 /// Appends the events of a file that `export` wrote, or of one like it.
 ///
-/// The file is CSV with a header or JSON lines, plain or zstd. Needed are `signal` and `value`; `kind`, `event_time`,
-/// `quality`, `source` and `attributes` may be there; `offset`, `ingest_time` and `trace_context` are read over. Without `kind` it is guessed,
-/// as by `put`. Run again on the same file it goes on where it stopped: no event gets into the log twice, whatever was
-/// killed meanwhile.
+/// The file is CSV with a header or JSON lines, plain or zstd; Parquet is not taken. Needed are `signal` and
+/// `value`; `kind`, `event_time`, `quality`, `source` and `attributes` may be there; `offset`, `ingest_time` and
+/// `trace_context` are read over. Without `kind` it is guessed, as by `put`. Run again on the same file it goes on
+/// where it stopped: no event of a file gets into the log twice, whatever was killed meanwhile. A file that was
+/// exported from the very same log is new to it, though: its events are appended beside those they came from.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink import day.csv
@@ -81,7 +82,7 @@ impl Import {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let path = self.file.display().to_string();
         let format = self.format.or_else(|| format_of(&path)).with_context(|| {
-            format!("{path} does not say what it is: give --format csv or --format jsonl")
+            format!("{path} is neither .csv nor .jsonl by its name: give --format csv or --format jsonl")
         })?;
         let options = AppenderOptions {
             producer_epoch: self.epoch,

@@ -22,14 +22,14 @@ use super::{Context, Format, event_json};
   downlink latest
   downlink latest iss/NODE3000005
   downlink latest 'iss/*' --output json
-  downlink latest --as-of 2018-10-12T11:42:00Z
+  downlink latest --as-of '10 minutes ago'
   downlink latest tank/level --as-of 'last 1000'")]
 pub(super) struct Latest {
     /// Names or globs: `*` stands for any text without '/', `**` for any text.
     #[arg(value_name = "SIGNAL")]
     signals: Vec<String>,
-    /// As they were then: at a time (RFC 3339) or '2 hours ago', by ingest time; or when an offset was the head, or any
-    /// other place that 'downlink lookup' knows.
+    /// As they were then: at a time (RFC 3339) or '2 hours ago', by when events came in, not by when they
+    /// happened; or when an offset was the head, or any other place that 'downlink lookup' knows.
     #[arg(long, value_name = "PLACE")]
     as_of: Option<Place>,
 }

@@ -9,11 +9,14 @@ use super::position::Place;
 use super::{Context, Format};
 
 /// Prints the offset of a place in the log, and the event time of the event there.
+///
+/// A time stands for the first event in the log that happened then or later; 'ingest:' and a time for the first
+/// that came in then or later. The head, which has no event yet, is printed without a time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink lookup 2018-10-12T11:42:00Z
   downlink lookup '2 hours ago'
-  downlink lookup consumer:pee-bot --output json")]
+  downlink lookup consumer:archive --output json")]
 pub(super) struct Lookup {
     /// An offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME, consumer:NAME.
     #[arg(value_name = "PLACE")]

@@ -24,14 +24,15 @@ const TERMINAL: (usize, usize) = (100, 24);
 
 /// Draws a signal over time: its mean as a line, from its least to its greatest value in each piece of time.
 ///
-/// Holes are where no event was. Numbers only; true counts as 1, false as 0.
+/// Holes are where no event was: of a signal that comes rarely, fewer --points leave fewer. Numbers only;
+/// true counts as 1, false as 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink plot iss/NODE3000005
   downlink plot iss/NODE3000005 --from 2018-10-12T06:00:00Z --to 2018-10-12T18:00:00Z --out tank.png
   downlink plot iss/NODE3000005 --out tank.svg --size 1600x500")]
 pub(super) struct Plot {
-    /// The signal.
+    /// The signal's name; not a glob.
     signal: String,
     /// From this event time on, such as 2018-10-12T06:00:00Z. The first event by default.
     #[arg(long, value_name = "TIME", value_parser = |text: &str| parse_rfc3339(text))]

@@ -10,7 +10,9 @@ use super::output::Printer;
 use super::position::{FilterArguments, Place, parse_length, wire_length};
 use super::unmatched::warn_of_unmatched;
 
-/// Prints a part of the log, oldest first, up to its present end.
+/// Prints a part of the log up to its present end, in the order it came in, or --backwards.
+///
+/// A time as --from or --to stands for the first event in the log that happened then or later.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink read --last 10
@@ -25,7 +27,7 @@ pub(super) struct Read {
     /// Newest first: from the head, or --from, back to the oldest event, or --to.
     #[arg(long)]
     backwards: bool,
-    /// Replay at a pace: 1 is the original timing, 10 ten times as fast. Without it as fast as possible.
+    /// Replay at a pace: 1 is the original timing, 10 ten times as fast. As fast as possible by default.
     #[arg(long, value_name = "FACTOR")]
     speed: Option<f64>,
     /// With --speed: cut longer silences to this, such as 2s.
@@ -39,7 +41,8 @@ pub(super) struct Read {
 /// Which part of the log, and what to do about damage in it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct RangeArguments {
-    /// Where to begin: an offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME, consumer:NAME.
+    /// Where to begin: an offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME,
+    /// consumer:NAME.
     #[arg(long, value_name = "PLACE")]
     from: Option<Place>,
     /// Where to stop, exclusive: the same kinds of places.

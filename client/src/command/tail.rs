@@ -24,7 +24,8 @@ use super::report::ReportArguments;
   downlink tail --from '10 minutes ago'
   downlink tail --output json --from 2706428 | jq .value")]
 pub(super) struct Tail {
-    /// Where to begin: an offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME, consumer:NAME.
+    /// Where to begin: an offset, oldest, head, 'last 100', '2 hours ago', a time (RFC 3339), ingest:TIME,
+    /// consumer:NAME.
     #[arg(long, value_name = "PLACE", default_value = "head")]
     from: Place,
     /// Begin with the last so many events that match.
