@@ -28,10 +28,12 @@ const CHUNKS_AHEAD: usize = 8;
 /// Appends the events of a file that `export` wrote, or of one like it.
 ///
 /// The file is CSV with a header or JSON lines, plain or zstd; Parquet is not taken. Needed are `signal` and
-/// `value`; `kind`, `event_time`, `quality`, `source` and `attributes` may be there; `offset`, `ingest_time` and
-/// `trace_context` are read over. Without `kind` it is guessed, as by `put`. Run again on the same file it goes on
-/// where it stopped: no event of a file gets into the log twice, whatever was killed meanwhile. A file that was
-/// exported from the very same log is new to it, though: its events are appended beside those they came from.
+/// `value`; `kind`, `event_time`, `quality`, `source` and `attributes` may be there; `offset`, `ingest_time`
+/// and `trace_context` are read over. Without `kind` it is guessed, as by `put`.
+///
+/// Run again on the same file, known by its name and content, it goes on where it stopped: no event of it gets
+/// into the log twice, whatever was killed meanwhile. Under another name it is another file, and so is one that
+/// was exported from the very same log: its events are appended beside those that are there.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink import day.csv

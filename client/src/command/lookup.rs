@@ -10,8 +10,8 @@ use super::{Context, Format};
 
 /// Prints the offset of a place in the log, and the event time of the event there.
 ///
-/// A time stands for the first event in the log that happened then or later; 'ingest:' and a time for the first
-/// that came in then or later. The head, which has no event yet, is printed without a time.
+/// A time stands for the first event in the log that happened then or later; 'ingest:' and a time for the
+/// first that came in then or later. The head, which has no event yet, is printed without a time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink lookup 2018-10-12T11:42:00Z
