@@ -117,7 +117,8 @@ settings! {
     /// Signals of which one subscription with a `report` remembers something, or gets the newest events at once; more
     /// end it, reason QUOTA.
     report_signals_max: usize = 100_000, 1..=10_000_000;
-    /// Memory for what the reports of all subscriptions remember; more ends the one that asks for it, reason QUOTA.
+    /// Memory for what the reports of all subscriptions remember, and for newest events on their way to them; more ends
+    /// the one that asks for it, reason QUOTA.
     report_bytes_max: usize = 64 * MIB, 1 << 16..=1 << 40;
     /// Silence after which a subscription gets a heartbeat, unless it says otherwise.
     heartbeat_interval_ms: u64 = 10_000, 100..=3_600_000;

@@ -13,7 +13,8 @@ use crate::query::PieceMax;
 #[derive(Debug)]
 pub(crate) struct Batches {
     most: PieceMax,
-    full: VecDeque<EventBatch>,
+    /// Each with its bytes, about.
+    full: VecDeque<(EventBatch, usize)>,
     open: Encoder,
     open_bytes: usize,
     /// Events dropped in favour of newer ones, of which nothing has been told yet.
@@ -46,6 +47,11 @@ impl Batches {
         self.conflated_events += events;
     }
 
+    /// About how many bytes the messages have that are full; the one in the making has its own bound.
+    pub(crate) fn full_bytes(&self) -> usize {
+        self.full.iter().map(|(_, bytes)| bytes).sum()
+    }
+
     /// What still goes into the message in the making; always something.
     pub(crate) fn room(&self) -> PieceMax {
         if self.is_full() {
@@ -73,7 +79,7 @@ impl Batches {
         if self.full.is_empty() {
             self.close();
         }
-        let batch = self.full.pop_front().unwrap_or_default();
+        let (batch, _) = self.full.pop_front().unwrap_or_default();
         Some(EventBatch { conflated_events: std::mem::take(&mut self.conflated_events), ..batch })
     }
 
@@ -82,7 +88,7 @@ impl Batches {
     }
 
     fn close(&mut self) {
-        self.open_bytes = 0;
-        self.full.push_back(self.open.take());
+        let bytes = std::mem::take(&mut self.open_bytes);
+        self.full.push_back((self.open.take(), bytes));
     }
 }

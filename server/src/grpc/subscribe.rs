@@ -268,8 +268,11 @@ impl Subscription {
         if !delivery.is_empty() && self.flush_at.is_none() {
             self.flush_at = Some(Instant::now() + self.batch_delay);
         }
-        let Some(report) = delivery.report() else { return Ok(()) };
-        let (signals, bytes, config) = (report.signals(), report.bytes(), &self.shared.config);
+        let (signals, remembered) =
+            delivery.report().map_or((0, 0), |report| (report.signals(), report.bytes()));
+        // Newest events may be many messages at once.
+        let searched = self.search.as_ref().map_or(0, |search| search.bytes());
+        let (bytes, config) = (remembered + delivery.waiting_bytes() + searched, &self.shared.config);
         let is_too_much = self.memory.set(bytes, config.report_bytes_max).is_err();
         if is_too_much || signals > config.report_signals_max { Err(self.too_much()) } else { Ok(()) }
     }

@@ -80,6 +80,11 @@ impl Newest {
         }
     }
 
+    /// About how many bytes it has found.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Where the stretch ends.
     pub(crate) const fn until(&self) -> Offset {
         self.until

@@ -259,10 +259,17 @@ fn read_forwards(log: &Log, mut from: Offset, signals: Option<&[SignalId]>) -> (
 
 /// Everything; panics if anything is missing or out of order.
 pub(crate) fn read_whole(log: &Log) -> Vec<Read> {
+    // Others may append meanwhile: what was there at the beginning is the least.
+    let head = log.head();
     let (events, gaps) = read_all(log);
     assert_eq!(gaps, [], "nothing is lost");
     let offsets: Vec<u64> = events.iter().map(|read| read.offset.get()).collect();
-    assert!(offsets.iter().copied().eq(1..log.head().get()), "offsets are dense: {offsets:?}");
+    assert!(offsets.iter().copied().eq(1..=offsets.len() as u64), "offsets are dense: {offsets:?}");
+    assert!(
+        events.len() as u64 >= head.since(Offset::FIRST),
+        "{} events, but the head is {head}",
+        events.len()
+    );
     let times = events.iter().map(|read| read.ingest_time);
     assert!(times.is_sorted(), "ingest time never runs backwards");
     events

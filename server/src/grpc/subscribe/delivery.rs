@@ -79,6 +79,11 @@ impl Delivery {
         self.batches.room()
     }
 
+    /// About how many bytes the messages have that wait to be sent.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.batches.full_bytes()
+    }
+
     /// Whether there is nothing to send.
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
