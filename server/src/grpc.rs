@@ -88,7 +88,7 @@ pub(crate) struct Shared {
     /// Permits to work on an aggregate.
     pub(crate) aggregates: Semaphore,
     /// Permits to read a piece of the log from disk.
-    pub(crate) disk_reads: Semaphore,
+    disk_reads: Semaphore,
     /// What the reports of subscriptions remember, in bytes.
     pub(crate) report_bytes: Arc<AtomicUsize>,
     /// The tasks.

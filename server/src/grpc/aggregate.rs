@@ -220,9 +220,7 @@ async fn look_for_range(
     messages: &Answers,
 ) -> Result<Option<Buckets>, Status> {
     let log = shared.log.clone();
-    let disk = shared.disk_reads.acquire().await.expect("the semaphore is never closed");
-    let all = shared.blocking("aggregate", move || log.event_times()).await?.map_err(status)?;
-    drop(disk);
+    let all = shared.disk("aggregate", move || log.event_times()).await?.map_err(status)?;
     let Some((first, last)) = all else { return Ok(None) };
     let Some(everything) = Buckets::one(first, after(last)) else { return Ok(None) };
     let query = AggregateQuery {
@@ -276,10 +274,8 @@ impl Work {
                 return Ok(None);
             }
             let mut aggregation = self.aggregation.take().expect("given back after every piece");
-            let disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
             let working = move || (work(&mut aggregation), aggregation);
-            let (step, aggregation) = self.shared.blocking("aggregate", working).await?;
-            drop(disk);
+            let (step, aggregation) = self.shared.disk("aggregate", working).await?;
             self.aggregation = Some(aggregation);
             match step.map_err(status)? {
                 Step::Working => {}

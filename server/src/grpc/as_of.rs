@@ -7,10 +7,9 @@ use downlink_storage::{Error, Log, Offset, Seek, Timestamp};
 use tonic::Status;
 
 use super::Shared;
-use super::convert::wire_time;
+use super::convert::{timestamp, wire_time};
 use super::definition::Brief;
 use super::latest::{latest_value, newest};
-use super::position::moment;
 use super::request::{Page, invalid};
 use super::status::{Refusal, status};
 use crate::query::as_of::{Past, Search};
@@ -40,7 +39,7 @@ pub(crate) fn then(
             Some(offset) => Ok(Some(Then::Offset(offset))),
             None => Err(invalid("as_of_offset", "offsets begin at 1")),
         },
-        (None, Some(time)) => Ok(Some(Then::Time(moment(time, "as_of_time")?))),
+        (None, Some(time)) => Ok(Some(Then::Time(timestamp(time, "as_of_time")?))),
     }
 }
 

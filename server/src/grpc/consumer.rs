@@ -93,8 +93,7 @@ impl Consumers {
         if let Some(lag) = consumers::lag_in_memory(&log, next) {
             return Ok(lag);
         }
-        let _disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
-        self.shared.blocking("lag", move || consumers::lag(&log, next)).await?.map_err(status)
+        self.shared.disk("lag", move || consumers::lag(&log, next)).await?.map_err(status)
     }
 
     async fn list(&self, page: Page) -> Result<ListConsumersResponse, Status> {

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::Shared;
 use super::consumer::known;
-use super::convert::wire_time;
+use super::convert::{timestamp, wire_time};
 use super::request::{choice, filter, invalid};
 use super::status::{Refusal, status};
 use crate::config::Config;
@@ -54,9 +54,11 @@ pub(crate) fn place(
             v1::Edge::Oldest => Place::Oldest,
             v1::Edge::Head => Place::Head,
         },
-        At::EventTime(time) => Place::Moment(Seek::EventTime(moment(time, &format!("{field}.event_time"))?)),
+        At::EventTime(time) => {
+            Place::Moment(Seek::EventTime(timestamp(time, &format!("{field}.event_time"))?))
+        }
         At::IngestTime(time) => {
-            Place::Moment(Seek::IngestTime(moment(time, &format!("{field}.ingest_time"))?))
+            Place::Moment(Seek::IngestTime(timestamp(time, &format!("{field}.ingest_time"))?))
         }
         At::LastEvents(events) if events > config.position_events_max => {
             return refused("last_events", &format!("is more than {}", config.position_events_max));
@@ -71,12 +73,6 @@ pub(crate) fn place(
             Err(problem) => return refused("consumer", &problem),
         },
     }))
-}
-
-/// The moment of a time on the wire.
-pub(crate) fn moment(time: prost_types::Timestamp, field: &str) -> Result<Timestamp, Refusal> {
-    let moment = u32::try_from(time.nanos).ok().and_then(|nanos| Timestamp::new(time.seconds, nanos));
-    moment.ok_or_else(|| invalid(field, "must lie in the years 1 to 9999"))
 }
 
 /// Where `place` is in the log as it was when it ended at `head`, for a reader of what `filter` wants. What has to be

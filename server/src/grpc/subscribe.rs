@@ -241,9 +241,7 @@ impl Subscription {
         let fresh =
             || Box::new(Newest::new(self.shared.log.clone(), self.filter.clone(), which, range, most));
         let search = self.search.take().unwrap_or_else(fresh);
-        let disk = self.shared.disk_reads.acquire().await.expect("the semaphore is never closed");
-        let progress = self.shared.blocking("newest", move || search.look()).await?;
-        drop(disk);
+        let progress = self.shared.disk("newest", move || search.look()).await?;
         match progress.map_err(status)? {
             Progress::Searching(search) => {
                 self.search = Some(search);
