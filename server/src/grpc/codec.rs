@@ -34,6 +34,8 @@ enum Packing {
     Fixed(usize),
     /// The field is an element.
     None,
+    /// So it is, and it may have attributes.
+    Extras,
 }
 
 /// How an array of `EventColumns` is packed; `None` if the field is none.
@@ -42,7 +44,8 @@ const fn packing(field: u32) -> Option<Packing> {
         2 | 4 | 6 | 7 | 8 | 10 | 12 | 13 | 15 | 16 | 21 => Packing::Varint,
         9 | 11 => Packing::Fixed(4),
         14 => Packing::Fixed(8),
-        3 | 5 | 17 | 18 | 19 | 20 => Packing::None,
+        3 | 5 | 17 | 18 | 20 => Packing::None,
+        19 => Packing::Extras,
         _ => return None,
     })
 }
@@ -151,11 +154,11 @@ impl Outline {
         fields(columns, |field, value| {
             let Some(packing) = packing(field) else { return Ok(()) };
             let elements = match (value, packing) {
-                (Field::Number(_) | Field::Other, _) => 1,
+                (Field::Number(_) | Field::Other, _) | (Field::Bytes(_), Packing::None) => 1,
                 // The last byte of a number is below 128.
                 (Field::Bytes(packed), Packing::Varint) => packed.iter().filter(|byte| **byte < 128).count(),
                 (Field::Bytes(packed), Packing::Fixed(bytes)) => packed.len() / bytes,
-                (Field::Bytes(extras), Packing::None) => {
+                (Field::Bytes(extras), Packing::Extras) => {
                     self.attributes_in(extras, EXTRAS_ATTRIBUTES_FIELD)?;
                     1
                 }
@@ -363,6 +366,8 @@ mod tests {
             signal_indexes: vec![0, 300, 0],
             event_time_nanos: vec![1; 4],
             double_values: vec![1.0; 5],
+            // Long text is no message with attributes.
+            string_values: vec!["y".repeat(SMALL_EVENT_BYTES + 1)],
             ..EventColumns::default()
         };
         let request = AppendRequest { columns: Some(columns), ..AppendRequest::default() };
