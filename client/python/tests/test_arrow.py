@@ -8,8 +8,6 @@ import pyarrow as pa
 import pytest
 
 from downlink import Client, Event, Position, arrow
-from downlink import event as events
-from downlink.columns import pack, trace_contexts
 from downlink.v1 import types_pb2 as wire
 from test_events import YEAR_1_NS, bits, difficult_events
 
@@ -110,7 +108,7 @@ def test_columns_may_leave_out_what_is_the_same_everywhere() -> None:
         ingest_time_second_deltas=[9, 0, 0],
         double_values=[0.5, 1.5, 2.5],
     )
-    batch = arrow.batch(columns, trace_contexts(columns), "ns")
+    batch = arrow.batch(columns, "ns")
     assert batch["offset"].to_pylist() == [7, 8, 9]
     assert batch["signal"].to_pylist() == ["a", "b", "a"]
     assert batch["signal_id"].to_pylist() == [1, 2, 1]
@@ -121,17 +119,6 @@ def test_columns_may_leave_out_what_is_the_same_everywhere() -> None:
     assert batch["source"].to_pylist() == [""] * 3
     assert batch["quality"].to_pylist() == ["GOOD"] * 3
     assert batch["kind"].to_pylist() == ["double"] * 3
-
-
-def test_rows_packed_as_columns_keep_their_offsets_and_values(log: list[Event]) -> None:
-    messages = []
-    for event in log[::3]:
-        message = events.to_wire(event)
-        message.offset, message.signal_id = event.offset, event.signal_id
-        messages.append(message)
-    batch = arrow.batch(pack(messages), [event.trace_context for event in messages], "ns")
-    assert batch["offset"].to_pylist() == [event.offset for event in log[::3]]
-    assert [row["signal"] for row in batch.to_pylist()] == [event.signal for event in log[::3]]
 
 
 def test_a_frame_holds_what_rows_hold(client: Client, log: list[Event]) -> None:

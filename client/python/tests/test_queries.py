@@ -1,8 +1,6 @@
 """What is asked of the log besides its events."""
 
-import functools
 import uuid
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -12,20 +10,6 @@ from downlink import Client, DownlinkError, Event, Function, Limit, Position, Se
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 NOON_NS = to_ns(NOON)
 MINUTE_NS = 60 * 1_000_000_000
-
-
-def once_served(test: Callable[[Client], None]) -> Callable[[Client], None]:
-    """Until the server serves it, it has to say so."""
-
-    @functools.wraps(test)
-    def run(client: Client) -> None:
-        try:
-            test(client)
-        except DownlinkError as error:
-            if error.reason != "NOT_SERVED_YET":
-                raise
-
-    return run
 
 
 def minutes(signal: str, count: int) -> list[Event]:
@@ -75,7 +59,6 @@ def test_the_log_tells_about_itself(client: Client) -> None:
     assert info.bytes_on_disk > 0
 
 
-@once_served
 def test_definitions_are_kept_and_listed(client: Client) -> None:
     definition = Signal(
         "tank/level",
@@ -91,6 +74,10 @@ def test_definitions_are_kept_and_listed(client: Client) -> None:
     client.append([Event("tank/level", 50)])
     [signal] = client.signals("tank/level")
     assert signal.latest is not None
+    [latest] = client.latest("tank/level")
+    assert (latest.unit, latest.state) == ("%", "")
+    client.append([Event("tank/level", 0)])
+    assert client.latest("tank/level")[0].state == "empty"
     known = (signal.name, signal.display_name, signal.description, signal.unit, signal.value_type)
     assert known == ("tank/level", "Tank", "Level of the tank", "%", ValueType.INT)
     assert (signal.states, signal.expected_period, signal.limits) == (
@@ -100,7 +87,6 @@ def test_definitions_are_kept_and_listed(client: Client) -> None:
     )
 
 
-@once_served
 def test_aggregates_are_computed_by_step(client: Client) -> None:
     client.append(minutes("tank", 60))
     buckets = list(client.aggregate("tank", start=NOON, end=NOON + timedelta(hours=1), step=timedelta(minutes=20)))
@@ -108,11 +94,13 @@ def test_aggregates_are_computed_by_step(client: Client) -> None:
     middle = buckets[1]
     assert (middle.signal, middle.count, middle.min, middle.max, middle.mean) == ("tank", 20, 20.0, 39.0, 29.5)
     assert (middle.first, middle.last) == (20.0, 39.0)
-    assert middle.min_time_ns == NOON_NS + 20 * MINUTE_NS
+    assert middle.min_time_ns == middle.first_time_ns == NOON_NS + 20 * MINUTE_NS
+    assert middle.max_time_ns == middle.last_time_ns == NOON_NS + 39 * MINUTE_NS
+    assert not middle.is_incomplete
+    assert not middle.state_ranges_left_out
     assert middle.time_weighted_mean is None
 
 
-@once_served
 def test_aggregates_compute_what_was_asked_for(client: Client) -> None:
     events = [Event("mode", code, NOON_NS + minute * MINUTE_NS) for minute, code in enumerate([1, 1, 2, 2, 2, 1])]
     client.append(events)
@@ -147,7 +135,6 @@ def test_consumers_remember_where_they_are(client: Client) -> None:
         consumers.get("bot")
 
 
-@once_served
 def test_a_subscription_goes_on_where_a_consumer_has_got_to(client: Client) -> None:
     client.append(minutes("tank", 10))
     with client.subscribe(start=Position.OLDEST) as subscription:
@@ -159,7 +146,6 @@ def test_a_subscription_goes_on_where_a_consumer_has_got_to(client: Client) -> N
         assert next(subscription).offset == 4
 
 
-@once_served
 def test_positions_name_places_in_the_log(client: Client) -> None:
     client.append(minutes("tank", 10))
     assert client.lookup_offset(Position.event_time(NOON + timedelta(minutes=3))) == 4
@@ -170,13 +156,11 @@ def test_positions_name_places_in_the_log(client: Client) -> None:
     assert [event.offset for event in client.read(start=Position.ago(timedelta(minutes=5)))] == [11]
 
 
-@once_served
 def test_a_replay_can_go_backwards(client: Client) -> None:
     client.append(minutes("tank", 10))
     assert [event.offset for event in client.read(backwards=True, max_events=3)] == [10, 9, 8]
 
 
-@once_served
 def test_newest_events_can_be_those_of_another_time(client: Client) -> None:
     client.append(minutes("tank", 10))
     [then] = client.latest("tank", as_of_offset=4)

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import pytest
 
 from downlink import AcknowledgedLostError, LogReplacedError, ProtocolError
+from downlink.batch import Batch
 from downlink.v1.ingest_service_pb2 import AppendStreamResponse, Rejection
 from downlink.v1.types_pb2 import Event
 from downlink.window import Window
@@ -20,8 +21,8 @@ def opened(sequence: int, log_id: str = "one") -> Opened:
     return Opened(last_durable_sequence=sequence, log_id=log_id)
 
 
-def batch(number: int) -> list[Event]:
-    return [Event(offset=number)] * 3
+def batch(number: int) -> Batch:
+    return Batch([Event(offset=number)] * 3)
 
 
 def window_with(*numbers: int) -> Window:
@@ -39,15 +40,15 @@ def test_no_batch_is_lost_or_doubled(seed: int) -> None:
     chance = random.Random(seed)
     window = window_with()
     log: list[int] = []
-    wire: deque[tuple[int, list[Event]]] = deque()
+    wire: deque[tuple[int, Batch]] = deque()
     pushed = 0
 
     def take(batches: int) -> None:
         """The log takes some of what is under way in."""
         for _ in range(min(batches, len(wire))):
-            sequence, events = wire.popleft()
+            sequence, batch = wire.popleft()
             assert sequence == len(log) + 1, "a gap or a double"
-            log.append(events[0].offset)
+            log.append(batch.rows()[0].offset)
 
     def send() -> bool:
         sent = window.next_to_send()

@@ -56,17 +56,25 @@ class Bucket:
     mean: float | None
     """The mean of the values."""
     min_time_ns: int | None
-    """When it was least."""
+    """When it first was least."""
     max_time_ns: int | None
-    """When it was greatest."""
+    """When it first was greatest."""
     first: Value | None
     """The first value."""
     last: Value | None
     """The last value."""
+    first_time_ns: int | None
+    """When the first event was."""
+    last_time_ns: int | None
+    """When the last event was."""
     time_weighted_mean: float | None
     """The mean weighted by time."""
     state_ranges: tuple[StateRange, ...]
-    """Runs of equal values."""
+    """Runs of equal values, in order."""
+    state_ranges_left_out: bool
+    """There are more runs than the server gives for one bucket: the later ones are left out."""
+    is_incomplete: bool
+    """Events that might count here are damaged on disk: what is said is true of the others."""
 
     @property
     def start_time(self) -> datetime:
@@ -97,9 +105,13 @@ def from_wire(message: query.Bucket) -> Bucket:
         max_time_ns=time_ns("max_time", message.max_time),
         first=events.value_from_wire(message.first) if message.HasField("first") else None,
         last=events.value_from_wire(message.last) if message.HasField("last") else None,
+        first_time_ns=time_ns("first_time", message.first_time),
+        last_time_ns=time_ns("last_time", message.last_time),
         time_weighted_mean=message.time_weighted_mean if message.HasField("time_weighted_mean") else None,
         state_ranges=tuple(
             StateRange(events.value_from_wire(one.value), from_timestamp(one.start_time), from_timestamp(one.end_time))
             for one in message.state_ranges
         ),
+        state_ranges_left_out=message.state_ranges_left_out,
+        is_incomplete=message.incomplete,
     )

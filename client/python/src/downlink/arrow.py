@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
-import grpc
 import numpy as np
 import pyarrow as pa
 
 from downlink import gap as gaps
-from downlink.columns import KINDS, pack, trace_contexts
+from downlink.columns import KINDS, trace_contexts
 from downlink.connection import Connection
-from downlink.errors import DownlinkError, GapError
+from downlink.errors import GapError
 from downlink.event import Quality
 from downlink.gap import Gap
 from downlink.replay import frames
@@ -20,12 +19,10 @@ from downlink.v1 import query_service_pb2 as query
 from downlink.v1 import types_pb2 as wire
 
 TimeUnit: TypeAlias = Literal["ns", "us"]
-# Columns, and the trace context of each event.
-Piece: TypeAlias = tuple[wire.EventColumns, Sequence[bytes]]
 
 # The whole seconds that fit into 64 bits of nanoseconds: 1677-09-21 to 2262-04-11.
 _SECOND_MIN, _SECOND_MAX = -(2**63) // 10**9 + 1, 2**63 // 10**9 - 1
-_VALUES = {
+VALUES = {
     "double": pa.float64(),
     "int": pa.int64(),
     "bool": pa.bool_(),
@@ -34,7 +31,7 @@ _VALUES = {
 }
 _QUALITIES = [quality.name for quality in sorted(Quality)]
 _NAME = pa.dictionary(pa.int32(), pa.string())
-_ATTRIBUTES = pa.map_(pa.string(), pa.string())
+ATTRIBUTES = pa.map_(pa.string(), pa.string())
 
 
 def schema(time_unit: TimeUnit) -> pa.Schema:
@@ -46,11 +43,11 @@ def schema(time_unit: TimeUnit) -> pa.Schema:
             pa.field("event_time", pa.timestamp(time_unit, "UTC"), nullable=False),
             pa.field("ingest_time", pa.timestamp(time_unit, "UTC"), nullable=False),
             pa.field("kind", _NAME, nullable=False),
-            *(pa.field(f"{kind}_value", of) for kind, of in _VALUES.items()),
+            *(pa.field(f"{kind}_value", of) for kind, of in VALUES.items()),
             pa.field("quality", _NAME, nullable=False),
             pa.field("source", _NAME, nullable=False),
             pa.field("signal_id", pa.uint32(), nullable=False),
-            pa.field("attributes", _ATTRIBUTES),
+            pa.field("attributes", ATTRIBUTES),
             pa.field("trace_context", pa.binary()),
         ]
     )
@@ -60,34 +57,18 @@ def read(
     connection: Connection, request: query.ReadRequest, on_gap: Callable[[Gap], None] | None, time_unit: TimeUnit
 ) -> pa.Table:
     """Replays into a table."""
-    batches = [batch(*piece, time_unit) for piece in _pieces(connection, request, on_gap)]
-    return pa.Table.from_batches(batches, schema(time_unit)).unify_dictionaries().combine_chunks()
-
-
-def _pieces(
-    connection: Connection, request: query.ReadRequest, on_gap: Callable[[Gap], None] | None
-) -> Iterator[Piece]:
-    """Asks for columns, and for rows where the server does not serve columns yet."""
     in_columns = query.ReadRequest()
     in_columns.CopyFrom(request)
     in_columns.encoding = wire.ENCODING_COLUMNS
-    try:
-        yield from _columns(frames(connection, in_columns), on_gap)
-        return
-    except DownlinkError as error:
-        # It says so before anything else.
-        if error.code is not grpc.StatusCode.UNIMPLEMENTED:
-            raise
-    yield from _columns(frames(connection, request), on_gap)
+    batches = [batch(columns, time_unit) for columns in _columns(frames(connection, in_columns), on_gap)]
+    return pa.Table.from_batches(batches, schema(time_unit)).unify_dictionaries().combine_chunks()
 
 
-def _columns(replay: Iterable[query.ReadResponse], on_gap: Callable[[Gap], None] | None) -> Iterator[Piece]:
+def _columns(replay: Iterable[query.ReadResponse], on_gap: Callable[[Gap], None] | None) -> Iterator[wire.EventColumns]:
     for frame in replay:
         match frame.WhichOneof("frame"):
-            case "events" if frame.events.HasField("columns"):
-                yield frame.events.columns, trace_contexts(frame.events.columns)
             case "events":
-                yield pack(frame.events.events), [event.trace_context for event in frame.events.events]
+                yield frame.events.columns
             case "gap":
                 gap = gaps.from_wire(frame.gap)
                 if on_gap is None:
@@ -95,7 +76,7 @@ def _columns(replay: Iterable[query.ReadResponse], on_gap: Callable[[Gap], None]
                 on_gap(gap)
 
 
-def batch(columns: wire.EventColumns, traces: Sequence[bytes], time_unit: TimeUnit) -> pa.RecordBatch:
+def batch(columns: wire.EventColumns, time_unit: TimeUnit) -> pa.RecordBatch:
     """Columns as they travel, as columns of Arrow."""
     count = len(columns.signal_indexes)
     skips = _integers(columns.offset_skips, np.uint64, count)
@@ -106,7 +87,7 @@ def batch(columns: wire.EventColumns, traces: Sequence[bytes], time_unit: TimeUn
     sources = _integers(columns.source_indexes, np.int32, count)
     values = {
         f"{kind}_value": _spread(getattr(columns, f"{kind}_values"), of, kinds == KINDS[f"{kind}_value"])
-        for kind, of in _VALUES.items()
+        for kind, of in VALUES.items()
     }
     attributes: list[Any] = [None] * count
     for extras in columns.extras:
@@ -117,13 +98,13 @@ def batch(columns: wire.EventColumns, traces: Sequence[bytes], time_unit: TimeUn
         "event_time": _times(columns.event_time_second_deltas, columns.event_time_nanos, time_unit, offsets),
         "ingest_time": _times(columns.ingest_time_second_deltas, columns.ingest_time_nanos, time_unit, offsets),
         # Fields and qualities are numbered from 1.
-        "kind": _names(kinds - 1, list(_VALUES)),
+        "kind": _names(kinds - 1, list(VALUES)),
         **values,
         "quality": _names(qualities - 1, _QUALITIES),
         "source": _names(sources, columns.sources or [""]),
         "signal_id": pa.array(_integers(columns.signal_ids, np.uint32, len(columns.signals))[signals]),
-        "attributes": pa.array(attributes, _ATTRIBUTES),
-        "trace_context": pa.array([trace or None for trace in traces], pa.binary()),
+        "attributes": pa.array(attributes, ATTRIBUTES),
+        "trace_context": pa.array([trace or None for trace in trace_contexts(columns)], pa.binary()),
     }
     fields = schema(time_unit)
     return pa.record_batch([arrays[name] for name in fields.names], schema=fields)

@@ -69,6 +69,8 @@ class LogInfo:
     """What the log can do at present."""
     state_reason: str
     """Why, where the state is not SERVING."""
+    commits: int
+    """How many group commits the server has made since it started."""
     server_version: str
     """The server's version."""
 
@@ -95,5 +97,6 @@ def from_wire(message: wire.GetLogInfoResponse) -> LogInfo:
         ),
         state=State(message.state),
         state_reason=message.state_reason,
+        commits=message.commits,
         server_version=message.server_version,
     )

@@ -88,6 +88,10 @@ class Latest:
     """Older than the signal's definition expects."""
     unchanged_since_ns: int | None
     """Event time of the first event since which the value has been the same, in nanoseconds since the epoch."""
+    unit: str
+    """The unit of the signal's definition; empty without one."""
+    state: str
+    """What the signal's definition calls the value, as the code of a state; empty without one."""
 
     @property
     def unchanged_since(self) -> datetime | None:
@@ -138,4 +142,5 @@ def from_wire(message: ingest.Signal) -> Signal:
 def latest_from_wire(message: query.LatestValue) -> Latest:
     """A newest event as the log gives it."""
     since = from_timestamp(message.unchanged_since) if message.HasField("unchanged_since") else None
-    return Latest(events.from_wire(message.event), from_duration(message.age), message.stale, since)
+    event, age = events.from_wire(message.event), from_duration(message.age)
+    return Latest(event, age, message.stale, since, message.unit, message.state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from downlink.batch import Batch
 from downlink.errors import AcknowledgedLostError, DownlinkError, LogReplacedError, ProtocolError, from_problem
 from downlink.v1 import ingest_service_pb2 as ingest
 from downlink.v1 import types_pb2 as wire
@@ -40,7 +41,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class _Pending:
-    events: list[wire.Event]
+    batch: Batch
     rejected_events: int = 0
 
 
@@ -65,16 +66,16 @@ class Window:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def push(self, events: list[wire.Event]) -> None:
+    def push(self, batch: Batch) -> None:
         """Takes a batch over. It gets the next sequence."""
-        self._pending.append(_Pending(events))
+        self._pending.append(_Pending(batch))
 
-    def next_to_send(self) -> tuple[int, list[wire.Event]] | None:
+    def next_to_send(self) -> tuple[int, Batch] | None:
         """The next batch to send over the present connection, and its sequence."""
         if self._sent == len(self._pending):
             return None
         self._sent += 1
-        return self._settled_sequence + self._sent, self._pending[self._sent - 1].events
+        return self._settled_sequence + self._sent, self._pending[self._sent - 1].batch
 
     def disconnected(self) -> None:
         """Forgets what has been sent: the connection is gone."""
@@ -107,17 +108,18 @@ class Window:
         place = reject.sequence - self._settled_sequence - 1
         if not 0 <= place < len(self._pending):
             raise ProtocolError(f"a refusal of batch {reject.sequence}, not in flight")
-        batch = self._pending[place]
-        is_known = batch.rejected_events > 0
+        pending = self._pending[place]
+        is_known = pending.rejected_events > 0
+        events = pending.batch.rows()
         if reject.rejections:
             indexes = [one.index for one in reject.rejections]
-            if len(indexes) > len(batch.events) or max(indexes) >= len(batch.events):
+            if len(indexes) > len(events) or max(indexes) >= len(events):
                 raise ProtocolError(f"refusals of events that batch {reject.sequence} does not have")
-            events = tuple(batch.events[index] for index in indexes)
+            events = tuple(events[index] for index in indexes)
             errors = tuple(from_problem(one.problem) for one in reject.rejections)
         else:
-            events, errors = tuple(batch.events), (from_problem(reject.problem),)
-        batch.rejected_events = len(events)
+            errors = (from_problem(reject.problem),)
+        pending.rejected_events = len(events)
         return None if is_known else Rejected(reject.sequence, events, errors)
 
     def _settle(self, through: int, last_offset: int) -> None:
@@ -125,10 +127,10 @@ class Window:
         if count > len(self._pending):
             raise ProtocolError(f"batch {through} of this producer, which it has not sent; do two go by one name?")
         for _ in range(count):
-            batch = self._pending.popleft()
-            self.rejected_events += batch.rejected_events
-            self.durable_events += len(batch.events) - batch.rejected_events
-            is_refused = batch.rejected_events == len(batch.events)
+            pending = self._pending.popleft()
+            self.rejected_events += pending.rejected_events
+            self.durable_events += len(pending.batch) - pending.rejected_events
+            is_refused = pending.rejected_events == len(pending.batch)
             self._refused_tail = self._refused_tail + 1 if is_refused else 0
         self._settled_sequence += count
         self._sent = max(0, self._sent - count)
