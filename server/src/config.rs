@@ -167,6 +167,8 @@ settings! {
     keepalive_timeout_ms: u64 = 20_000, 1_000..=86_400_000;
     /// The longest a unary call may take, whatever its own deadline.
     unary_deadline_ms_max: u64 = 30_000, 100..=86_400_000;
+    /// How long a call waits for the log to be opened; then it is refused, reason STARTING.
+    start_wait_ms_max: u64 = 1_000, 0..=60_000;
     /// The longest the server takes to stop.
     drain_ms_max: u64 = 5_000, 100..=600_000;
     /// Threads that read the log for callers.

@@ -1,4 +1,4 @@
-//! The gRPC door: limits, services, health, reflection.
+//! The gRPC side: what the services share, and all of them together.
 
 mod admin;
 mod aggregate;
@@ -16,6 +16,8 @@ mod definition;
 mod departure;
 mod door;
 mod encode;
+mod front;
+mod health;
 mod ingest;
 mod latest;
 mod log;
@@ -31,39 +33,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use downlink_proto::v1::admin_service_server::{self, AdminServiceServer};
-use downlink_proto::v1::consumer_service_server::{self, ConsumerServiceServer};
-use downlink_proto::v1::log_service_server::{self, LogServiceServer};
-use downlink_proto::v1::query_service_server::{self, QueryServiceServer};
-use downlink_proto::v1::{ErrorReason, ingest_service_server};
-use downlink_storage::{Clock, Log, Offset, State};
-use tokio::net::TcpListener;
+use downlink_proto::v1::ErrorReason;
+use downlink_proto::v1::admin_service_server::AdminServiceServer;
+use downlink_proto::v1::consumer_service_server::ConsumerServiceServer;
+use downlink_proto::v1::log_service_server::LogServiceServer;
+use downlink_proto::v1::query_service_server::QueryServiceServer;
+use downlink_storage::{Clock, Log, Offset};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
-use tower_layer::layer_fn;
+use tonic::service::Routes;
 
 use crate::config::Config;
 use crate::ingest::Ingest;
 use crate::shutdown::Tasks;
 use departure::Departures;
+pub(crate) use front::Front;
 use status::Refusal;
-
-/// Every service by name, the server as a whole among them.
-const SERVICES: [&str; 6] = [
-    "",
-    ingest_service_server::SERVICE_NAME,
-    query_service_server::SERVICE_NAME,
-    consumer_service_server::SERVICE_NAME,
-    log_service_server::SERVICE_NAME,
-    admin_service_server::SERVICE_NAME,
-];
-/// Headers of a call.
-const HEADER_BYTES_MAX: u32 = 16 << 10;
 
 /// What the services share.
 pub(crate) struct Shared {
@@ -187,23 +173,12 @@ fn rise(news: &watch::Sender<Offset>, head: Offset) {
     });
 }
 
-/// Serves until the tasks drain, then until every connection has ended or `broken` is cancelled.
+/// Everything that is served.
 ///
 /// # Errors
-/// If it cannot serve at all.
-pub(crate) async fn serve(
-    shared: Arc<Shared>,
-    listener: TcpListener,
-    broken: CancellationToken,
-) -> anyhow::Result<()> {
+/// If the API cannot describe itself.
+pub(crate) async fn services(shared: Arc<Shared>) -> anyhow::Result<Routes> {
     let config = &shared.config;
-    let reporter = HealthReporter::new();
-    for service in SERVICES {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
-    }
-    let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    shared.tasks.spawn("health", report_health(reporter, shared.log.clone(), shared.tasks.clone()));
-
     macro_rules! limited {
         ($server:expr) => {
             $server
@@ -212,33 +187,14 @@ pub(crate) async fn serve(
                 .max_decoding_message_size(config.request_bytes_max)
         };
     }
-    let tasks = shared.tasks.clone();
-    let bounds = door::Bounds::new(&shared);
-    Server::builder()
-        // For requests that take for ever to arrive: of a unary call it bounds the whole, of a stream only the
-        // opening. What takes long in here ends a second earlier, with a better status than this has.
-        .timeout(Duration::from_millis(config.unary_deadline_ms_max) + Duration::from_secs(1))
-        .initial_stream_window_size(config.stream_window_bytes)
-        .initial_connection_window_size(config.connection_window_bytes)
-        .max_concurrent_streams(config.connection_streams_max)
-        .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
-        .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .layer(layer_fn(move |routes| door::Door::new(routes, bounds.clone())))
-        .add_service(ingest::IngestServer::new(shared.clone()))
+    Ok(Routes::new(ingest::IngestServer::new(shared.clone()))
         .add_service(limited!(QueryServiceServer::new(query::Query::new(shared.clone()))))
         .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers::new(shared.clone()))))
         .add_service(limited!(LogServiceServer::new(log::LogFacts { shared: shared.clone() })))
         .add_service(limited!(AdminServiceServer::new(admin::Admin::new(shared.clone()))))
-        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        .add_service(health::serve(shared.log.clone(), &shared.tasks).await)
         .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .serve_with_incoming_shutdown(
-            connection::accept(listener, config.connections_max, broken),
-            async move { tasks.draining().await },
-        )
-        .await?;
-    Ok(())
+        .add_service(reflection().build_v1alpha()?))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -247,34 +203,4 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that the details of errors can be read at a prompt.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-}
-
-/// Tells who asks for health what the log can do, until the drain.
-async fn report_health(mut reporter: HealthReporter, log: Log, tasks: Tasks) {
-    let (news, mut changes) = watch::channel(());
-    log.on_state(move |_| {
-        news.send_replace(());
-    });
-    loop {
-        changes.mark_unchanged();
-        let ingest = match log.state() {
-            // A full disk may have room again any moment; each append says how it is.
-            State::Serving | State::DiskFull(_) => ServingStatus::Serving,
-            State::ReadOnly(reason) => {
-                tracing::error!(reason, "the log is read-only until the server is restarted");
-                ServingStatus::NotServing
-            }
-        };
-        reporter.set_service_status(ingest_service_server::SERVICE_NAME, ingest).await;
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { break },
-            () = tasks.draining() => break,
-        }
-    }
-    tasks.draining().await;
-    for service in SERVICES {
-        reporter.set_service_status(service, ServingStatus::NotServing).await;
-        // Who watches is told that, and then let go: a watch would keep its connection open for ever.
-        reporter.clear_service_status(service).await;
-    }
 }

@@ -29,10 +29,9 @@ use anyhow::{Context as _, bail};
 use downlink_storage::{Clock, Log, SystemClock};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use config::Config;
-use grpc::Shared;
+use grpc::{Front, Shared};
 use shutdown::Tasks;
 
 /// Opens the log of `config`, serves it on `listener` until `shutdown` completes, and drains.
@@ -65,16 +64,21 @@ pub struct Server {
     config: Config,
     log: Log,
     clock: Arc<dyn Clock>,
-    listener: TcpListener,
     address: SocketAddr,
+    front: Front,
+    tasks: Tasks,
 }
 
 impl Server {
-    /// Opens the log of `config`: callers may connect meanwhile, and are answered by [`Self::serve`].
+    /// Opens the log of `config`. Callers may connect meanwhile: they wait for [`Self::serve`], and if that takes long
+    /// they are told to come back.
     ///
     /// # Errors
     /// If the log cannot be opened.
     pub async fn open(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
+        let address = listener.local_addr().context("the listener has no address")?;
+        let tasks = Tasks::default();
+        let front = Front::begin(&config, listener, tasks.clone());
         let dir = config.data_dir.clone();
         let options = config.log_options();
         let opened = dir.clone();
@@ -82,10 +86,10 @@ impl Server {
         let log = opening.await.context("opening the log has panicked")?.with_context(|| {
             format!("cannot open the log in {} (choose another place with --data-dir)", dir.display())
         })?;
-        Self::with_log(config, log, Arc::new(SystemClock), listener)
+        Ok(Self { config, log, clock: Arc::new(SystemClock), address, front, tasks })
     }
 
-    /// On a log that is open already, by a clock of the caller's.
+    /// On a log that is open already, by a clock of the caller's. Within a runtime.
     ///
     /// # Errors
     /// If `listener` does not know its address.
@@ -96,7 +100,9 @@ impl Server {
         listener: TcpListener,
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("the listener has no address")?;
-        Ok(Self { config, log, clock, listener, address })
+        let tasks = Tasks::default();
+        let front = Front::begin(&config, listener, tasks.clone());
+        Ok(Self { config, log, clock, address, front, tasks })
     }
 
     /// Where it listens.
@@ -111,16 +117,14 @@ impl Server {
     /// # Errors
     /// If a defect has ended the server.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let drain_max = Duration::from_millis(self.config.drain_ms_max);
-        let tasks = Tasks::default();
-        let log = self.log.clone();
-        let shared = Arc::new(Shared::new(self.config, self.log, self.clock, tasks.clone()));
-        let broken = CancellationToken::new();
-        let mut serving = tokio::spawn(grpc::serve(shared, self.listener, broken.clone()));
+        let Self { config, log, clock, mut front, tasks, .. } = self;
+        let drain_max = Duration::from_millis(config.drain_ms_max);
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone()));
+        front.open(grpc::services(shared).await?);
         let early = tokio::select! {
             () = shutdown => None,
             () = tasks.failed() => None,
-            ended = &mut serving => Some(ended),
+            ended = &mut front.serving => Some(ended),
         };
         tasks.drain();
         let deadline = Instant::now() + drain_max;
@@ -128,7 +132,7 @@ impl Server {
         let streams_deadline = Instant::now() + drain_max * 4 / 5;
         match early {
             Some(ended) => ended.context("the gRPC server has panicked")??,
-            None => drain_connections(serving, &tasks, &broken, streams_deadline).await?,
+            None => drain_connections(front, &tasks, streams_deadline).await?,
         }
 
         let closing = tasks.blocking("close", move || log.close());
@@ -144,22 +148,17 @@ impl Server {
 }
 
 /// Lets every stream finish, or breaks the connections that take too long.
-async fn drain_connections(
-    mut serving: tokio::task::JoinHandle<anyhow::Result<()>>,
-    tasks: &Tasks,
-    broken: &CancellationToken,
-    deadline: Instant,
-) -> anyhow::Result<()> {
+async fn drain_connections(mut front: Front, tasks: &Tasks, deadline: Instant) -> anyhow::Result<()> {
     /// How long a broken connection may take to notice.
     const BREAKING: Duration = Duration::from_millis(200);
 
-    if let Ok(ended) = timeout_at(deadline, &mut serving).await {
+    if let Ok(ended) = timeout_at(deadline, &mut front.serving).await {
         ended.context("the gRPC server has panicked")??;
     } else {
         tracing::warn!("some connections did not end in time and are broken");
-        broken.cancel();
+        front.broken.cancel();
         // Whatever does not end now is left behind.
-        let _ = timeout(BREAKING, &mut serving).await;
+        let _ = timeout(BREAKING, &mut front.serving).await;
     }
     let _ = timeout(BREAKING, tasks.ended()).await;
     Ok(())

@@ -4,6 +4,7 @@ pub(crate) mod columns;
 mod faults;
 mod hostile;
 mod methods;
+mod reasons;
 mod streams;
 
 use std::net::SocketAddr;

@@ -23,6 +23,7 @@ mod import;
 mod in_process;
 mod kill;
 mod latest;
+mod lengths;
 mod memory;
 mod not_yet;
 mod pacing;

@@ -44,7 +44,6 @@ pub(super) fn gap_reason(gap: &Gap) -> &'static str {
         gap::Reason::Unspecified => "unknown",
         gap::Reason::Retention => "retention",
         gap::Reason::Corruption => "corruption",
-        gap::Reason::SlowConsumer => "slow_consumer",
     }
 }
 

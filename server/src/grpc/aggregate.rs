@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Shared;
-use super::convert::{timestamp, wire_time, wire_value};
+use super::convert::{duration, timestamp, wire_time, wire_value};
 use super::outbox::MESSAGES_MAX;
 use super::request::{choice, invalid, names};
 use super::status::{Refusal, status};
@@ -142,9 +142,9 @@ fn grid(
 }
 
 /// A length of time; `None` if there is none.
-fn nanos_of(duration: prost_types::Duration) -> Option<u128> {
-    let nanos = i128::from(duration.seconds) * 1_000_000_000 + i128::from(duration.nanos);
-    u128::try_from(nanos).ok().filter(|nanos| *nanos > 0)
+fn nanos_of(step: prost_types::Duration) -> Option<u128> {
+    let length = duration(step, "step").ok()?;
+    Some(length.as_nanos()).filter(|nanos| *nanos > 0)
 }
 
 async fn run(

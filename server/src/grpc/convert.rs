@@ -45,10 +45,36 @@ pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.seconds(), nanos }
 }
 
+/// The longest length of time on the wire, about 10,000 years, as its own rules have it.
+const DURATION_SECONDS_MAX: i64 = 315_576_000_000;
+
+/// A length of time from the wire, in `field`.
+pub(crate) fn duration(length: prost_types::Duration, field: &str) -> Result<Duration, Refusal> {
+    let seconds = u64::try_from(length.seconds).ok().filter(|_| length.seconds <= DURATION_SECONDS_MAX);
+    let nanos = u32::try_from(length.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let problem = "must be a length of time: not below 0, in seconds and nanos below a second";
+    let length = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    length.ok_or_else(|| Refusal::field(v1::ErrorReason::InvalidRequest, field, problem))
+}
+
+/// The same where what is too short or too long, also below 0, is the shortest or the longest.
+pub(crate) fn clamped_duration(
+    length: prost_types::Duration,
+    field: &str,
+    (shortest, longest): (Duration, Duration),
+) -> Result<Duration, Refusal> {
+    if length.seconds <= 0 && (-999_999_999..=0).contains(&length.nanos) {
+        return Ok(shortest);
+    }
+    let seconds = length.seconds.min(DURATION_SECONDS_MAX);
+    let length = duration(prost_types::Duration { seconds, nanos: length.nanos }, field)?;
+    Ok(length.clamp(shortest, longest))
+}
+
 /// A length of time on the wire; the longest there is for one that is longer.
 pub(crate) fn wire_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).min(315_576_000_000),
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX).min(DURATION_SECONDS_MAX),
         nanos: i32::try_from(duration.subsec_nanos()).expect("nanoseconds are below a second"),
     }
 }

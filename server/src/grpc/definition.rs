@@ -8,6 +8,7 @@ use downlink_storage::{Event, Latest, Log, Quality, Timestamp, Value};
 use prost::Message;
 
 use super::checks::Checks;
+use super::convert::duration;
 use super::request::invalid;
 use super::status::Refusal;
 
@@ -112,11 +113,13 @@ fn check_states(states: &BTreeMap<i64, String>, value_type: ValueType) -> Result
 
 fn check_period(period: Option<prost_types::Duration>) -> Result<(), Problem> {
     let Some(period) = period else { return Ok(()) };
-    let length = Duration::try_from(period).ok().filter(|length| !length.is_zero());
-    match length {
-        Some(length) if length.as_secs() <= PERIOD_SECONDS_MAX => Ok(()),
-        Some(_) => Err(("expected_period", format!("is longer than {PERIOD_SECONDS_MAX} s"))),
-        None => Err(("expected_period", "must be positive".to_owned())),
+    match duration(period, "expected_period") {
+        Ok(Duration::ZERO) => Err(("expected_period", "must be positive".to_owned())),
+        Ok(length) if length.as_secs() > PERIOD_SECONDS_MAX => {
+            Err(("expected_period", format!("is longer than {PERIOD_SECONDS_MAX} s")))
+        }
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(("expected_period", refusal.into_problem().message)),
     }
 }
 
@@ -190,7 +193,7 @@ impl Brief {
 
     /// Whether a value of this age is older than the definition expects.
     pub(crate) fn is_outlived(&self, age: Duration) -> bool {
-        let period = self.expected_period.and_then(|period| Duration::try_from(period).ok());
+        let period = self.expected_period.and_then(|period| duration(period, "expected_period").ok());
         period.is_some_and(|period| age > period.saturating_mul(STALE_AFTER_PERIODS))
     }
 

@@ -10,11 +10,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
-use super::Shared;
 use super::arrival::{Arrival, Arrivals, Shape};
 use super::departure::Departing;
 use super::outbox::Handover;
 use super::status::Refusal;
+use crate::config::Config;
 
 /// The bounds of all calls.
 #[derive(Clone)]
@@ -27,8 +27,7 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// Those of the server.
-    pub(crate) fn new(shared: &Shared) -> Self {
-        let config = &shared.config;
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
             calls: Arc::new(Semaphore::new(config.calls_max)),
             arrivals: Arc::new(Arrivals::new(config)),

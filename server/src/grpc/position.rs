@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::Shared;
 use super::consumer::known;
-use super::convert::{timestamp, wire_time};
+use super::convert::{duration, timestamp, wire_time};
 use super::request::{choice, filter, invalid};
 use super::status::{Refusal, status};
 use crate::config::Config;
@@ -64,10 +64,7 @@ pub(crate) fn place(
             return refused("last_events", &format!("is more than {}", config.position_events_max));
         }
         At::LastEvents(events) => Place::LastEvents(events),
-        At::Ago(ago) => match Duration::try_from(ago) {
-            Ok(ago) => Place::Ago(ago),
-            Err(_) => return refused("ago", "must be a length of time, not below 0"),
-        },
+        At::Ago(ago) => Place::Ago(duration(ago, &format!("{field}.ago"))?),
         At::Consumer(name) => match consumers::check_name(&name) {
             Ok(()) => Place::Consumer(name),
             Err(problem) => return refused("consumer", &problem),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use downlink_proto::v1::{self, ErrorReason};
 use prost::Message;
 
-use super::convert::{hex, quality_worst};
+use super::convert::{duration, hex, quality_worst};
 use super::encode::Encoding;
 use super::status::Refusal;
 use crate::config::Config;
@@ -74,12 +74,9 @@ pub(crate) fn pace(pacing: Option<v1::Pacing>, way: Way, config: &Config) -> Res
     if !speed.is_finite() || speed < 0.0 {
         return Err(invalid("pacing.speed", format!("must be finite and not below 0, not {speed}")));
     }
-    let gap_max = match max_gap.map(Duration::try_from) {
+    let gap_max = match max_gap {
         None => Duration::from_millis(config.replay_gap_ms),
-        Some(Ok(asked)) => asked.min(GAP_MAX),
-        Some(Err(_)) => {
-            return Err(invalid("pacing.max_gap", "must be a length of time, not below 0"));
-        }
+        Some(asked) => duration(asked, "pacing.max_gap")?.min(GAP_MAX),
     };
     Ok((speed > 0.0).then(|| Pace::new(speed, gap_max, way)))
 }

@@ -115,7 +115,7 @@ async fn plan(
         pieces.truncated(start, oldest)?;
         follow.missing(start, oldest, Missing::Retention);
     }
-    let heartbeat = options::heartbeat(request.heartbeat_interval, shared.config.heartbeat_interval_ms);
+    let heartbeat = options::heartbeat(request.heartbeat_interval, shared.config.heartbeat_interval_ms)?;
     let present = Instant::now();
     Ok(Subscription {
         memory: Share::new(shared.report_bytes.clone()),

@@ -237,6 +237,8 @@ async fn arrays_that_do_not_fit_together_are_named_and_counted() {
         ("columns.qualities", EventColumns { qualities: vec![1], ..whole.clone() }),
         ("columns.kinds", EventColumns { kinds: vec![2; 3], ..whole.clone() }),
         ("columns.double_values", EventColumns { kinds: vec![], ..whole.clone() }),
+        ("columns.kinds[1]", EventColumns { kinds: vec![2, 0], ..whole.clone() }),
+        ("columns.kinds[0]", EventColumns { kinds: vec![6, 2], ..whole.clone() }),
         ("columns.int_values", EventColumns { int_values: vec![1], ..whole.clone() }),
         ("columns.event_time_second_deltas", EventColumns { event_time_nanos: vec![1; 2], ..whole.clone() }),
         (

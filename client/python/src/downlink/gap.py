@@ -17,8 +17,6 @@ class GapReason(IntEnum):
     """Retention has removed them."""
     CORRUPTION = wire.Gap.REASON_CORRUPTION
     """They are damaged on disk. The events around them are whole."""
-    SLOW_CONSUMER = wire.Gap.REASON_SLOW_CONSUMER
-    """The reader was too slow and had asked for conflation."""
 
     @classmethod
     def _missing_(cls, value: object) -> GapReason:  # noqa: ARG003

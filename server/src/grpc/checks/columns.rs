@@ -227,6 +227,14 @@ fn check_shape(columns: &EventColumns) -> Result<(), Refusal> {
         ("bytes_values", columns.bytes_values.len(), kind::BYTES),
     ];
     if let Some((field, found, kind)) = values.into_iter().find(|(_, found, kind)| *found != of_kind(*kind)) {
+        // What is of no kind may be what is missing here.
+        let known = kind::DOUBLE..=kind::BYTES;
+        if let Some(index) = columns.kinds.iter().position(|kind| !known.contains(kind)) {
+            return Err(invalid(
+                format!("columns.kinds[{index}]"),
+                format!("{} is no kind", columns.kinds[index]),
+            ));
+        }
         return wrong(field, found, of_kind(kind));
     }
     let mut least = 0;

@@ -55,7 +55,45 @@ prop_compose! {
     }
 }
 
+/// Numbers of all sizes, and those on both sides of what a length of time allows.
+fn seconds() -> impl Strategy<Value = i64> {
+    let edges = [i64::MIN, -1, 0, 1, DURATION_SECONDS_MAX, DURATION_SECONDS_MAX + 1, i64::MAX];
+    prop_oneof![any::<i64>(), 0..=DURATION_SECONDS_MAX, proptest::sample::select(edges.to_vec())]
+}
+
+fn nanos() -> impl Strategy<Value = i32> {
+    let edges = [i32::MIN, -1_000_000_000, -1, 0, 999_999_999, 1_000_000_000, i32::MAX];
+    prop_oneof![any::<i32>(), 0..1_000_000_000, proptest::sample::select(edges.to_vec())]
+}
+
 proptest! {
+    #[test]
+    fn a_length_of_time_is_exact_or_refused_by_name(seconds in seconds(), nanos in nanos()) {
+        let length = prost_types::Duration { seconds, nanos };
+        let is_length = (0..=DURATION_SECONDS_MAX).contains(&seconds) && (0..1_000_000_000).contains(&nanos);
+        match duration(length, "f") {
+            Ok(read) => {
+                prop_assert!(is_length);
+                prop_assert_eq!(wire_duration(read), length);
+            }
+            Err(refusal) => {
+                prop_assert!(!is_length);
+                prop_assert_eq!(refusal.into_problem().field, "f");
+            }
+        }
+        let bounds = (Duration::from_millis(100), Duration::from_secs(3_600));
+        let has_one_sign = seconds.signum() * i64::from(nanos.signum()) >= 0;
+        let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        match clamped_duration(length, "f", bounds) {
+            Ok(read) => {
+                prop_assert!(has_one_sign && nanos.unsigned_abs() < 1_000_000_000);
+                let clamped = total.clamp(100_000_000, 3_600_000_000_000);
+                prop_assert_eq!(read.as_nanos(), u128::try_from(clamped).unwrap());
+            }
+            Err(_) => prop_assert!(!has_one_sign || nanos.unsigned_abs() >= 1_000_000_000),
+        }
+    }
+
     #[test]
     fn an_event_comes_back_as_it_was_sent(sent in event()) {
         let (events, bad) = checks(|_| {}).rows(vec![sent.clone()], &[]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use downlink_proto::v1::{self, OnSlow, report::Mode};
 
 use crate::follow::WhenSlow;
+use crate::grpc::convert::{clamped_duration, duration};
 use crate::grpc::request::{choice, invalid};
 use crate::grpc::status::Refusal;
 use crate::report::{Deadband, Rule, Spacing, Which};
@@ -58,18 +59,17 @@ pub(super) fn batch_delay(asked: Option<prost_types::Duration>) -> Result<Durati
 }
 
 /// After how much silence a heartbeat is due.
-pub(super) fn heartbeat(asked: Option<prost_types::Duration>, standard_ms: u64) -> Duration {
+pub(super) fn heartbeat(asked: Option<prost_types::Duration>, standard_ms: u64) -> Result<Duration, Refusal> {
     match asked {
-        None => Duration::from_millis(standard_ms),
-        Some(asked) => Duration::try_from(asked).unwrap_or_default().clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
+        None => Ok(Duration::from_millis(standard_ms)),
+        Some(asked) => clamped_duration(asked, "heartbeat_interval", (HEARTBEAT_MIN, HEARTBEAT_MAX)),
     }
 }
 
 /// A length of time; `None` if it is zero or left out.
 fn length(asked: Option<prost_types::Duration>, field: &str) -> Result<Option<Duration>, Refusal> {
-    let Some(asked) = asked else { return Ok(None) };
-    let length = Duration::try_from(asked).map_err(|_| invalid(field, "must not be negative"))?;
-    Ok((!length.is_zero()).then_some(length))
+    let length = asked.map(|asked| duration(asked, field)).transpose()?;
+    Ok(length.filter(|length| !length.is_zero()))
 }
 
 #[cfg(test)]
@@ -122,9 +122,7 @@ mod tests {
         let resent = rule(&v1::Report { resend_interval: nanos, ..all }).unwrap().unwrap();
         assert_eq!(resent.resend, Some(RESEND_MIN));
         assert_eq!(batch_delay(seconds(100)).unwrap(), BATCH_DELAY_MAX);
-        assert_eq!(
-            (heartbeat(seconds(-5), 7), heartbeat(None, 7)),
-            (HEARTBEAT_MIN, Duration::from_millis(7))
-        );
+        let heartbeats = [seconds(-5), None, seconds(i64::MAX)].map(|asked| heartbeat(asked, 7).unwrap());
+        assert_eq!(heartbeats, [HEARTBEAT_MIN, Duration::from_millis(7), HEARTBEAT_MAX]);
     }
 }
