@@ -6,6 +6,7 @@ mod hostile;
 mod methods;
 mod reasons;
 mod streams;
+mod subscribing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,10 +1,15 @@
-//! Random `Read`s of the recorded hour, with every kind of position, both ways, compared with its CSV.
+//! Random places in the recorded hour, of every kind, as `Read` (both ways), `Subscribe` and `LookupOffset` see them,
+//! compared with its CSV.
 
 use std::fs::File;
 
+use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::position::At;
 use downlink_proto::v1::value::Kind;
-use downlink_proto::v1::{Edge, Event, Filter, Position, ReadRequest};
+use downlink_proto::v1::{
+    CommitCheckpointRequest, Edge, Event, Filter, LookupOffsetRequest, Position, ReadRequest,
+    SubscribeRequest,
+};
 use prost_types::Timestamp;
 use tonic::Code;
 
@@ -13,10 +18,11 @@ use crate::harness::{Server, root, slow, succeed};
 use crate::random::Random;
 use crate::read::{end, try_read};
 use crate::refusal::Refusal;
+use crate::subscribe::Subscription;
 
 const SECOND_NANOS: i128 = 1_000_000_000;
 
-/// A row of the CSV, at the offset of its place.
+/// A row of the CSV, at the offset of its place; or what the log itself has added behind them.
 struct Row {
     nanos: i128,
     signal: String,
@@ -51,12 +57,22 @@ struct World {
     source: String,
     /// Ingest time of each row, which the server gave.
     ingest_nanos: Vec<i128>,
+    /// By name, where it goes on.
+    consumers: Vec<(String, u64)>,
 }
 
 /// Which signals a filter wants, by our own reading of its patterns.
 struct Wanted {
     filter: Filter,
     wants: Box<dyn Fn(&str) -> bool>,
+}
+
+fn is_telemetry(name: &str) -> bool {
+    !name.starts_with('_')
+}
+
+fn everything() -> Wanted {
+    Wanted { filter: Filter::default(), wants: Box::new(is_telemetry) }
 }
 
 impl World {
@@ -76,7 +92,7 @@ impl World {
         };
         let (one, other) = (self.name(random), self.name(random));
         match random.below(6) {
-            0 => Wanted { filter: Filter::default(), wants: Box::new(|_| true) },
+            0 => everything(),
             1 => named(&[&one.clone()], Box::new(move |name| name == one)),
             2 => named(&[&one.clone(), &other.clone()], Box::new(move |name| name == one || name == other)),
             3 => named(&["iss/NODE3*"], Box::new(|name| name.starts_with("iss/NODE3"))),
@@ -90,7 +106,10 @@ impl World {
             _ => {
                 let is_known = random.below(4) > 0;
                 let sources = vec![if is_known { self.source.clone() } else { "nobody".to_owned() }];
-                Wanted { filter: Filter { sources, ..Filter::default() }, wants: Box::new(move |_| is_known) }
+                Wanted {
+                    filter: Filter { sources, ..Filter::default() },
+                    wants: Box::new(move |name| is_known && is_telemetry(name)),
+                }
             }
         }
     }
@@ -108,7 +127,7 @@ impl World {
             let row = random.below(self.rows.len() as u64) as usize;
             nanos(row) + [0, 0, 1, -1, SECOND_NANOS / 2, -SECOND_NANOS][random.below(6) as usize]
         };
-        let (at, offset) = match random.below(7) {
+        let (at, offset) = match random.below(8) {
             0 => (At::Edge(Edge::Oldest.into()), 1),
             1 => (At::Edge(Edge::Head.into()), self.head()),
             2 => {
@@ -130,11 +149,16 @@ impl World {
                 };
                 (At::LastEvents(events), place)
             }
-            // All of the recording is longer ago than this, and none of it longer than that.
+            // All of the recording is longer ago than this, but not what the log has added; none is longer ago than that.
             5 if random.below(2) == 0 => {
-                (At::Ago(prost_types::Duration { seconds: 60, nanos: 0 }), self.head())
+                let place = first(&|row| !is_telemetry(&self.rows[row].signal));
+                (At::Ago(prost_types::Duration { seconds: 3_600, nanos: 0 }), place)
             }
             5 => (At::Ago(prost_types::Duration { seconds: 10_000_000_000, nanos: 0 }), 1),
+            6 => {
+                let (name, offset) = &self.consumers[random.below(self.consumers.len() as u64) as usize];
+                (At::Consumer(name.clone()), *offset)
+            }
             _ => {
                 let offset = self.offset(random);
                 (At::Offset(offset), offset)
@@ -212,23 +236,75 @@ async fn check(server: &Server, world: &World, random: &mut Random) {
     assert!(events.iter().all(|event| world.is_row(event)), "{said}");
 }
 
+/// One random place, as `LookupOffset` finds it.
+async fn check_lookup(server: &Server, world: &World, random: &mut Random) {
+    let (position, offset) = world.position(random, &everything());
+    let request = LookupOffsetRequest { position: Some(position) };
+    let found = server.query().await.lookup_offset(request.clone()).await.unwrap().into_inner();
+    let time = world.rows.get(offset as usize - 1).map(|row| row.nanos);
+    assert_eq!((found.offset, found.event_time.map(unix_nanos)), (offset, time), "{request:?}");
+}
+
+/// One random subscription, up to the head.
+async fn check_subscribe(server: &Server, world: &World, random: &mut Random) {
+    let wanted = world.filter(random);
+    let (position, start) = world.position(random, &wanted);
+    let request = SubscribeRequest {
+        start: Some(position),
+        filter: Some(wanted.filter.clone()),
+        max_batch_events: [0, 10_000, 333][random.below(3) as usize],
+        ..Default::default()
+    };
+    let mut subscription = Subscription::to(server, request.clone()).await;
+    assert_eq!(subscription.next, start, "{request:?}");
+    let (offsets, _) = subscription.caught_up().await;
+    assert!(offsets.into_iter().eq(world.expected((start, world.head()), false, &wanted)), "{request:?}");
+    assert_eq!(subscription.next, world.head(), "{request:?}");
+}
+
+/// Some consumers, each somewhere, which the log keeps as events of its own behind the recording.
+async fn place_consumers(server: &Server, rows: &mut Vec<Row>, random: &mut Random) -> Vec<(String, u64)> {
+    let recorded = rows.len() as u64;
+    let mut consumers = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        let (consumer, next_offset) = (name.to_owned(), 1 + random.below(recorded + 1));
+        let request = CommitCheckpointRequest { consumer, next_offset, ..Default::default() };
+        ConsumerServiceClient::new(server.channel().await).commit_checkpoint(request).await.unwrap();
+        consumers.push((name.to_owned(), next_offset));
+    }
+    let added = server.read_everything().await.split_off(rows.len());
+    rows.extend(added.into_iter().map(|event| Row {
+        nanos: unix_nanos(event.event_time.unwrap()),
+        signal: event.signal,
+        bits: 0,
+    }));
+    consumers
+}
+
 #[tokio::test]
-async fn random_reads_of_the_recorded_hour_agree_with_its_csv() {
-    let mut random = Random::announced("random_reads_of_the_recorded_hour_agree_with_its_csv");
+async fn random_places_in_the_recorded_hour_are_where_its_csv_says() {
+    let mut random = Random::announced("random_places_in_the_recorded_hour_are_where_its_csv_says");
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), ["--set", "segment_payload_bytes_max=150000"]);
     succeed(&mut replay(&server.url(), &root().join(HOUR), "max"));
-    let rows = rows();
+    let mut rows = rows();
     let mut names: Vec<_> = rows.iter().map(|row| row.signal.clone()).collect();
     names.sort();
     names.dedup();
-    let ingested = server.read_all().await;
+    let consumers = place_consumers(&server, &mut rows, &mut random).await;
+    let ingested = server.read_everything().await;
+    assert_eq!(ingested.len(), rows.len());
     let ingest_nanos = ingested.iter().map(|event| unix_nanos(event.ingest_time.unwrap())).collect();
     let source = ingested[0].source.clone();
-    assert!(!source.is_empty() && ingested.iter().all(|event| event.source == source));
-    let world = World { rows, names, source, ingest_nanos };
-    assert_eq!(ingested.len(), world.rows.len());
-    for _ in 0..if slow() { 5_000 } else { 200 } {
+    let recorded = ingested.iter().filter(|event| is_telemetry(&event.signal));
+    assert!(!source.is_empty() && recorded.clone().all(|event| event.source == source));
+    assert_eq!(recorded.count() + consumers.len(), rows.len());
+    let world = World { rows, names, source, ingest_nanos, consumers };
+    for number in 0..if slow() { 5_000 } else { 200 } {
         check(&server, &world, &mut random).await;
+        check_lookup(&server, &world, &mut random).await;
+        if number % 4 == 0 {
+            check_subscribe(&server, &world, &mut random).await;
+        }
     }
 }

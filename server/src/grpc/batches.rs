@@ -13,12 +13,19 @@ use crate::query::PieceMax;
 #[derive(Debug)]
 pub(crate) struct Batches {
     most: PieceMax,
-    /// Each with its bytes, about.
-    full: VecDeque<(EventBatch, usize)>,
+    full: VecDeque<Full>,
     open: Encoder,
     open_bytes: usize,
     /// Events dropped in favour of newer ones, of which nothing has been told yet.
     conflated_events: u64,
+}
+
+/// A message that is full.
+#[derive(Debug)]
+struct Full {
+    batch: EventBatch,
+    bytes: usize,
+    last_offset: u64,
 }
 
 impl Batches {
@@ -49,7 +56,7 @@ impl Batches {
 
     /// About how many bytes the messages have that are full; the one in the making has its own bound.
     pub(crate) fn full_bytes(&self) -> usize {
-        self.full.iter().map(|(_, bytes)| bytes).sum()
+        self.full.iter().map(|full| full.bytes).sum()
     }
 
     /// What still goes into the message in the making; always something.
@@ -71,16 +78,19 @@ impl Batches {
         !self.full.is_empty() || self.is_full() || self.conflated_events > 0
     }
 
-    /// The first message.
-    pub(crate) fn next(&mut self) -> Option<EventBatch> {
+    /// The first message, and the offset of its last event; 0 if it has none.
+    pub(crate) fn next(&mut self) -> Option<(EventBatch, u64)> {
         if self.is_empty() {
             return None;
         }
         if self.full.is_empty() {
             self.close();
         }
-        let (batch, _) = self.full.pop_front().unwrap_or_default();
-        Some(EventBatch { conflated_events: std::mem::take(&mut self.conflated_events), ..batch })
+        let Full { batch, last_offset, .. } = self.full.pop_front()?;
+        Some((
+            EventBatch { conflated_events: std::mem::take(&mut self.conflated_events), ..batch },
+            last_offset,
+        ))
     }
 
     fn is_full(&self) -> bool {
@@ -88,7 +98,8 @@ impl Batches {
     }
 
     fn close(&mut self) {
-        let bytes = std::mem::take(&mut self.open_bytes);
-        self.full.push_back((self.open.take(), bytes));
+        let (bytes, last_offset) =
+            (std::mem::take(&mut self.open_bytes), self.open.last_offset().unwrap_or(0));
+        self.full.push_back(Full { batch: self.open.take(), bytes, last_offset });
     }
 }

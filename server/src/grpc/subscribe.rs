@@ -286,10 +286,11 @@ impl Subscription {
     }
 
     async fn flush(&mut self) -> Result<(), Ended> {
-        while let Some(batch) = self.pieces.collector().next() {
-            // As long as some of it is here, only what came before all of it is settled. What is large is the last.
+        while let Some((batch, passed)) = self.pieces.collector().next() {
+            // As long as some of it is here, not all that was picked is settled. What is large is the last.
             let is_last = self.pieces.collector().is_empty();
-            let next = if is_last { self.picked } else { self.told };
+            let next =
+                if is_last { self.picked } else { passed.map_or(self.told, |passed| passed.max(self.told)) };
             let room = if is_last { self.room.take() } else { None };
             let passage = Passage::new(self.told, next, room);
             self.send(Frame::Events(batch), next, Some(passage)).await?;

@@ -142,7 +142,7 @@ fn as_sent(events: &[Event]) -> Vec<Vec<u8>> {
     bytes(&events.iter().map(sent).collect::<Vec<_>>())
 }
 
-fn rows_of(batch: EventBatch) -> Vec<Event> {
+pub(super) fn rows_of(batch: EventBatch) -> Vec<Event> {
     match &batch.columns {
         Some(columns) => {
             assert!(batch.events.is_empty());

@@ -17,12 +17,20 @@ pub(crate) struct Delivery {
     clock: Clock,
     batches: Batches,
     sent_events: u64,
+    /// Some of what waits to be sent stands for other events as well.
+    is_conflating: bool,
 }
 
 impl Delivery {
     /// By `report`, in messages of at most `most`.
     pub(crate) fn new(report: Option<Report>, encoding: Encoding, most: PieceMax) -> Self {
-        Self { report, clock: Clock::History, batches: Batches::new(encoding, most), sent_events: 0 }
+        Self {
+            report,
+            clock: Clock::History,
+            batches: Batches::new(encoding, most),
+            sent_events: 0,
+            is_conflating: false,
+        }
     }
 
     /// From here on it is this time.
@@ -52,6 +60,7 @@ impl Delivery {
             self.take(&event.event());
         }
         self.batches.note_conflated(conflated_events);
+        self.is_conflating = true;
     }
 
     /// How many of the events taken have been sent, or are about to be, each counted once.
@@ -94,9 +103,13 @@ impl Delivery {
         self.batches.is_ready()
     }
 
-    /// The next message.
-    pub(crate) fn next(&mut self) -> Option<EventBatch> {
-        self.batches.next()
+    /// The next message, and where to resume after it, if that lies further on because of it.
+    pub(crate) fn next(&mut self) -> Option<(EventBatch, Option<Offset>)> {
+        let (batch, last_offset) = self.batches.next()?;
+        // What a report picks is not in order, and what is conflated is settled by all of it together.
+        let is_in_order = self.report.is_none() && !self.is_conflating;
+        self.is_conflating &= !self.batches.is_empty();
+        Some((batch, Offset::new(last_offset + 1).filter(|_| is_in_order)))
     }
 }
 
