@@ -198,6 +198,9 @@ settings! {
     producers_max: usize = LOG.producers_max, 1..=1 << 30;
     /// Signals known; more are refused, reason QUOTA.
     signals_max: usize = LOG.signals_max, 1..=1 << 30;
+    /// Memory for newest events of more than 256 bytes, over all signals: further ones are read from the log when they are
+    /// asked for. Smaller ones are always kept, one for each of `signals_max`.
+    newest_bytes_max: usize = LOG.newest_bytes_max, 0..=1 << 40;
     /// Events after which the derived state is saved, to make the next start fast.
     snapshot_every_events: u64 = LOG.snapshot_every_events, 1..=1 << 50;
     /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
@@ -221,6 +224,7 @@ impl Config {
             request_ids_max: self.request_ids_max,
             producers_max: self.producers_max,
             signals_max: self.signals_max,
+            newest_bytes_max: self.newest_bytes_max,
             snapshot_every_events: self.snapshot_every_events,
             rollup_events: self.rollup_events,
         }

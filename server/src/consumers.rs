@@ -5,7 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_storage::{Error, Event, Latest, Log, Offset, Quality, SYSTEM_PREFIX, Timestamp, Value};
+use downlink_storage::{
+    Error, Event, Latest, Log, Offset, Quality, SYSTEM_PREFIX, SignalInfo, Timestamp, Value,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// What the signals of consumers begin with.
@@ -55,27 +57,31 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Where the consumer of this name has got to; `None` if there is none.
-pub(crate) fn find(log: &Log, name: &str) -> Option<Checkpoint> {
-    log.with_latest(&format!("{PREFIX}{name}"), Checkpoint::of)?
+///
+/// # Errors
+/// The log's.
+pub(crate) fn find(log: &Log, name: &str) -> Result<Option<Checkpoint>, Error> {
+    // So small an event is always in memory.
+    Ok(log.with_latest(&format!("{PREFIX}{name}"), Checkpoint::of)?.flatten())
 }
 
 /// The consumers that come after `after`, by name; at most so many.
-pub(crate) fn list(log: &Log, after: Option<&str>, consumers_max: usize) -> Vec<(String, Checkpoint)> {
-    let mut found = Vec::new();
-    let mut after = after.map(|after| format!("{PREFIX}{after}"));
-    loop {
-        let missing = consumers_max - found.len();
-        let signals = log.signals_under(PREFIX, after.as_deref(), missing, |_| true);
+///
+/// # Errors
+/// The log's.
+pub(crate) fn list(
+    log: &Log,
+    after: Option<&str>,
+    consumers_max: usize,
+) -> Result<Vec<(String, Checkpoint)>, Error> {
+    let after = after.map(|after| format!("{PREFIX}{after}"));
+    let consumer = |signal: SignalInfo| {
+        let name = signal.name.strip_prefix(PREFIX)?;
         // Those that were deleted are passed over.
-        found.extend(signals.iter().filter_map(|signal| {
-            let name = signal.name.strip_prefix(PREFIX)?;
-            Some((name.to_owned(), Checkpoint::of(&signal.latest)?))
-        }));
-        match signals.last() {
-            Some(last) if found.len() < consumers_max => after = Some(last.name.to_string()),
-            Some(_) | None => return found,
-        }
-    }
+        Some((name.to_owned(), Checkpoint::of(&signal.latest?)?))
+    };
+    let signals = log.signals_under(PREFIX, after.as_deref(), |_| true);
+    signals.filter_map(|signal| signal.map(consumer).transpose()).take(consumers_max).collect()
 }
 
 /// The event that says where a consumer has got to; without an offset, that there is none of that name.

@@ -131,6 +131,19 @@ impl Shared {
         self.in_time(self.blocking(name, work)).await?
     }
 
+    /// Runs the work of a unary call that asks for newest events: as what reads the disk if not all are in memory.
+    pub(crate) async fn newest<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        if self.log.newest_are_in_memory() {
+            self.unary(name, work).await
+        } else {
+            self.in_time(self.disk(name, work)).await?
+        }
+    }
+
     /// Runs what reads the disk, when it is its turn.
     pub(crate) async fn disk<T: Send + 'static>(
         &self,

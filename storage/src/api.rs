@@ -37,6 +37,8 @@ pub struct Options {
     pub producers_max: usize,
     /// Signals; an event with a further one is refused.
     pub signals_max: usize,
+    /// Bytes of memory for newest events of more than 256 bytes; further ones are read from the log when asked for.
+    pub newest_bytes_max: usize,
     /// Events after which derived state is written down.
     pub snapshot_every_events: u64,
     /// Events after which rollups are written down.
@@ -60,6 +62,7 @@ impl Options {
             request_ids_max: 100_000,
             producers_max: 100_000,
             signals_max: 1_000_000,
+            newest_bytes_max: 32 << 20,
             snapshot_every_events: 1_000_000,
             rollup_events: 2_000_000,
         }

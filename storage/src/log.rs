@@ -84,7 +84,8 @@ impl Log {
             signals.learn(info.id, info.name.clone());
         }
         let visible = (derived.projection, derived.tally, derived.last_ingest_time);
-        let shared = Arc::new(Shared::new(log_id, segments, visible, head, options.tail_cache_bytes_max));
+        let memory = (options.tail_cache_bytes_max, options.newest_bytes_max);
+        let shared = Arc::new(Shared::new(log_id, segments, visible, head, memory));
         if let Some(reason) = read_only {
             shared.set_state(State::ReadOnly(reason));
         }

@@ -1,12 +1,15 @@
 //! The newest event of each signal, as of an offset: a fold over the blocks, so it can be made again at any time.
 
+pub(crate) mod newest;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::block::Block;
 use crate::bytes::{Fault, Reader, Writer};
-use crate::event::{Event, Offset, Quality, SYSTEM_PREFIX, SignalId, Timestamp, Value};
+use crate::event::{Event, Offset, SYSTEM_PREFIX, SignalId, Timestamp};
+use newest::Newest;
 
 /// The newest event of a signal, by offset.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,43 +35,79 @@ pub struct SignalInfo {
     pub name: Arc<str>,
     /// How many events it has had.
     pub events: u64,
-    /// The newest of them.
-    pub latest: Latest,
+    /// The newest of them; `None` if it is damaged on disk.
+    pub latest: Option<Latest>,
 }
 
 /// Every signal by number.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Projection {
-    signals: HashMap<SignalId, SignalInfo>,
+    signals: HashMap<SignalId, Known>,
     by_name: BTreeMap<Arc<str>, SignalId>,
     /// Offset and ingest time of the newest event that is not the system's own.
     newest_telemetry: Option<(Offset, Timestamp)>,
+    /// What the large ones of the newest events have together.
+    large_bytes: usize,
+    /// Newest events that are not in memory.
+    placed: usize,
+}
+
+/// What is known of a signal.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) id: SignalId,
+    pub(crate) name: Arc<str>,
+    /// How many events it has had.
+    pub(crate) events: u64,
+    pub(crate) newest: Newest,
 }
 
 impl Projection {
-    /// Takes the next block in.
-    pub(crate) fn apply(&mut self, block: &Block) {
+    /// Takes the next block in. Newest events that are large take up `large_bytes_max` at most: of further ones only
+    /// the places are kept.
+    pub(crate) fn apply(&mut self, block: &Block, large_bytes_max: usize) {
         for (signal, fold) in block.signals().iter().zip(self.fold(block)) {
             let Some(last) = fold.last else { continue };
             let event = block.event(last);
             self.note_newest(&signal.name, event.offset, event.ingest_time);
-            let latest = Latest {
-                event: event.to_event(),
-                offset: event.offset,
-                ingest_time: event.ingest_time,
-                signal_id: signal.id,
-                unchanged_since: fold.unchanged_since,
-            };
-            if let Some(info) = self.signals.get_mut(&signal.id) {
-                info.events += fold.events;
-                info.latest = latest;
+            let known = self.signals.get_mut(&signal.id);
+            let before = known.as_ref().map(|known| &known.newest);
+            let others_bytes = self.large_bytes - before.map_or(0, Newest::large_bytes);
+            self.placed -= usize::from(before.is_some_and(Newest::is_placed));
+            let bytes = newest::large_bytes(&event);
+            let newest = if others_bytes + bytes <= large_bytes_max {
+                Newest::whole(&event, fold.unchanged_since)
             } else {
-                let info =
-                    SignalInfo { id: signal.id, name: signal.name.clone(), events: fold.events, latest };
-                self.signals.insert(signal.id, info);
-                self.by_name.insert(signal.name.clone(), signal.id);
+                Newest::placed(&event, fold.unchanged_since)
+            };
+            self.large_bytes = others_bytes + newest.large_bytes();
+            self.placed += usize::from(newest.is_placed());
+            if let Some(known) = known {
+                known.events += fold.events;
+                known.newest = newest;
+            } else {
+                let name = signal.name.clone();
+                self.by_name.insert(name.clone(), signal.id);
+                self.signals.insert(signal.id, Known { id: signal.id, name, events: fold.events, newest });
             }
         }
+    }
+
+    /// Gives up as many of the large newest events as it takes to hold no more than this.
+    pub(crate) fn limit(&mut self, large_bytes_max: usize) {
+        for known in self.signals.values_mut() {
+            let bytes = known.newest.large_bytes();
+            if self.large_bytes > large_bytes_max && bytes > 0 {
+                known.newest.give_up();
+                self.large_bytes -= bytes;
+                self.placed += 1;
+            }
+        }
+    }
+
+    /// Whether every newest event is in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.placed == 0
     }
 
     fn note_newest(&mut self, name: &str, offset: Offset, ingest_time: Timestamp) {
@@ -87,9 +126,10 @@ impl Projection {
             let event = block.event(row);
             let known = match fold.last {
                 Some(last) => Some((block.event(last).value == event.value, fold.unchanged_since)),
-                None => self.signals.get(&block.signals()[index].id).map(|info| {
-                    (info.latest.event.value.as_ref() == event.value, info.latest.unchanged_since)
-                }),
+                None => self
+                    .signals
+                    .get(&block.signals()[index].id)
+                    .map(|known| (known.newest.has_value(event.value), known.newest.unchanged_since())),
             };
             fold.unchanged_since = match known {
                 Some((true, since)) => since,
@@ -105,7 +145,7 @@ impl Projection {
         self.signals.len()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&SignalInfo> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Known> {
         self.signals.get(self.by_name.get(name)?)
     }
 
@@ -125,23 +165,21 @@ impl Projection {
         self.newest_telemetry
     }
 
-    pub(crate) fn by_id(&self, id: SignalId) -> Option<&SignalInfo> {
+    pub(crate) fn by_id(&self, id: SignalId) -> Option<&Known> {
         self.signals.get(&id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &SignalInfo> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Known> {
         self.signals.values()
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         let mut signals: Vec<_> = self.signals.values().collect();
-        signals.sort_by_key(|info| info.id);
+        signals.sort_by_key(|known| known.id);
         writer.u64(signals.len() as u64);
-        for info in signals {
-            let latest = &info.latest;
-            writer.u64(u64::from(info.id.0)).u64(info.events).u64(latest.offset.get());
-            writer.time(latest.ingest_time).time(latest.unchanged_since);
-            encode_event(writer, &latest.event);
+        for known in signals {
+            writer.u64(u64::from(known.id.0)).u64(known.events);
+            known.newest.encode(writer, &known.name);
         }
     }
 
@@ -150,15 +188,12 @@ impl Projection {
         for _ in 0..reader.count()? {
             let id = SignalId(reader.u32()?);
             let events = reader.u64()?;
-            let offset = reader.offset()?;
-            let ingest_time = reader.time()?;
-            let unchanged_since = reader.time()?;
-            let event = decode_event(reader)?;
-            let name: Arc<str> = Arc::from(event.signal.as_str());
-            let latest = Latest { event, offset, ingest_time, signal_id: id, unchanged_since };
-            projection.note_newest(&name, offset, ingest_time);
+            let (name, newest) = Newest::decode(reader, id)?;
+            projection.note_newest(&name, newest.offset(), newest.ingest_time());
+            projection.large_bytes += newest.large_bytes();
+            projection.placed += usize::from(newest.is_placed());
             projection.by_name.insert(name.clone(), id);
-            projection.signals.insert(id, SignalInfo { id, name, events, latest });
+            projection.signals.insert(id, Known { id, name, events, newest });
         }
         Ok(projection)
     }
@@ -169,50 +204,4 @@ struct Fold {
     events: u64,
     last: Option<usize>,
     unchanged_since: Timestamp,
-}
-
-fn encode_event(writer: &mut Writer, event: &Event) {
-    writer.bytes(event.signal.as_bytes()).time(event.event_time).u64(event.quality as u64);
-    writer.bytes(event.source.as_bytes()).bytes(&event.trace_context);
-    writer.u64(event.attributes.len() as u64);
-    for (key, value) in &event.attributes {
-        writer.bytes(key.as_bytes()).bytes(value.as_bytes());
-    }
-    match &event.value {
-        Value::Double(value) => writer.u64(1).bytes(&value.to_bits().to_le_bytes()),
-        Value::Int(value) => writer.u64(2).i64(*value),
-        Value::Bool(value) => writer.u64(3).u64(u64::from(*value)),
-        Value::String(value) => writer.u64(4).bytes(value.as_bytes()),
-        Value::Bytes(value) => writer.u64(5).bytes(value),
-    };
-}
-
-fn decode_event(reader: &mut Reader<'_>) -> Result<Event, Fault> {
-    let signal = reader.text()?.to_string();
-    let event_time = reader.time()?;
-    let quality = match reader.u64()? {
-        0 => Quality::Good,
-        1 => Quality::Stale,
-        2 => Quality::Uncertain,
-        3 => Quality::Bad,
-        _ => return Err(Fault::Malformed),
-    };
-    let source = reader.text()?.to_string();
-    let trace_context = reader.bytes()?.to_vec();
-    let mut attributes = std::collections::BTreeMap::new();
-    for _ in 0..reader.count()? {
-        attributes.insert(reader.text()?.to_string(), reader.text()?.to_string());
-    }
-    let value = match reader.u64()? {
-        1 => {
-            let bits = reader.bytes()?.try_into().map_err(|_| Fault::Malformed)?;
-            Value::Double(f64::from_bits(u64::from_le_bytes(bits)))
-        }
-        2 => Value::Int(reader.i64()?),
-        3 => Value::Bool(reader.u64()? != 0),
-        4 => Value::String(reader.text()?.to_string()),
-        5 => Value::Bytes(reader.bytes()?.to_vec()),
-        _ => return Err(Fault::Malformed),
-    };
-    Ok(Event { signal, event_time, value, quality, source, attributes, trace_context })
 }

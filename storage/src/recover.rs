@@ -46,6 +46,7 @@ pub(crate) fn recover(
         Some((owner, derived)) if owner == log_id => derived,
         Some(_) | None => Derived::empty(),
     };
+    derived.projection.limit(options.newest_bytes_max);
     let mut head = derived.valid_for;
     if let Some(entry) = row.last() {
         head = head.max(entry.first);
@@ -199,7 +200,7 @@ fn replay(segments: &Segments, derived: &mut Derived, head: Offset, options: &Op
                     let known = next.since(block.first_offset()) as usize;
                     let block = if known > 0 { Arc::new(block.slice(known..block.len())) } else { block };
                     replayed += block.len() as u64;
-                    derived.apply(&block, options.request_ids_max);
+                    derived.apply(&block, options);
                     block.end_offset()
                 }
                 Found::Missing { end, .. } => end,

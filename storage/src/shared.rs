@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) log_id: Uuid,
     pub(crate) segments: Segments,
     pub(crate) projection: RwLock<Projection>,
+    newest_bytes_max: usize,
     pub(crate) books: Books,
     pub(crate) rollups: Rollups,
     /// Whoever is at something long gives it up.
@@ -65,13 +66,14 @@ impl Shared {
         segments: Segments,
         derived: (Projection, Tally, Timestamp),
         head: Offset,
-        tail_bytes_max: usize,
+        (tail_bytes_max, newest_bytes_max): (usize, usize),
     ) -> Self {
         let (projection, tally, last_ingest_time) = derived;
         Self {
             log_id,
             segments,
             projection: RwLock::new(projection),
+            newest_bytes_max,
             books: Books {
                 duplicates: AtomicU64::new(tally.duplicate_events),
                 rejected: AtomicU64::new(tally.rejected_events),
@@ -103,7 +105,7 @@ impl Shared {
 
     /// A durable block becomes visible: to those who ask for state first, to those who wait for the head last.
     pub(crate) fn publish(&self, block: Arc<Block>) {
-        self.projection.write().unwrap_or_else(PoisonError::into_inner).apply(&block);
+        self.projection.write().unwrap_or_else(PoisonError::into_inner).apply(&block, self.newest_bytes_max);
         let head = block.end_offset();
         let ingest_time = block.summary().ingest_time_last;
         *self.newest_ingest_time.write().unwrap_or_else(PoisonError::into_inner) = Some(ingest_time);

@@ -3,6 +3,7 @@
 
 use uuid::Uuid;
 
+use crate::api::Options;
 use crate::block::Tally;
 use crate::bytes::{Fault, Reader, Writer};
 use crate::engine::{Engine, Profile, Store};
@@ -40,9 +41,9 @@ impl Derived {
     }
 
     /// Takes the next block in.
-    pub(crate) fn apply(&mut self, block: &crate::block::Block, request_ids_max: usize) {
-        self.projection.apply(block);
-        self.producers.apply(block, request_ids_max);
+    pub(crate) fn apply(&mut self, block: &crate::block::Block, options: &Options) {
+        self.projection.apply(block, options.newest_bytes_max);
+        self.producers.apply(block, options.request_ids_max);
         self.valid_for = block.end_offset();
         self.last_ingest_time = block.summary().ingest_time_last;
         self.tally = block.tally();

@@ -8,7 +8,9 @@ use std::time::Duration;
 use downlink_proto::v1::append_stream_request::{Message, Open};
 use downlink_proto::v1::query_service_client::QueryServiceClient;
 use downlink_proto::v1::read_response::Frame;
-use downlink_proto::v1::{AppendRequest, AppendStreamRequest, Event, ReadRequest, Value, value};
+use downlink_proto::v1::{
+    AppendRequest, AppendStreamRequest, Event, GetLatestRequest, ReadRequest, Value, value,
+};
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message as _;
 use prost::bytes::{BufMut, Bytes, BytesMut};
@@ -155,4 +157,52 @@ async fn readers_that_do_not_read_take_bounded_memory_and_hold_nobody_up() {
         slow += usize::from(end.unwrap());
     }
     assert!(slow > 0, "nobody was made to make room");
+}
+
+/// A mebibyte that is another one for each signal.
+fn own(index: usize) -> Event {
+    Event { signal: format!("own/{index:03}"), ..large(index) }
+}
+
+/// A page of newest events, and the token of the next.
+async fn newest(server: &Server, signals: Vec<String>, page_token: String) -> (Vec<Event>, String) {
+    let request = GetLatestRequest { signals, page_size: 10_000, page_token, ..GetLatestRequest::default() };
+    let page = soon("a page", server.query().await.get_latest(request)).await.unwrap().into_inner();
+    (page.values.into_iter().filter_map(|value| value.event).collect(), page.next_page_token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_values_of_many_signals_take_bounded_memory_and_are_all_to_be_had() {
+    const SIGNALS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = start(dir.path());
+    for index in 0..SIGNALS {
+        server.append(vec![own(index)]).await;
+    }
+    for again in [false, true] {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        for _ in 0..20 {
+            let (page, next) = newest(&server, Vec::new(), token).await;
+            found.extend(page);
+            token = next;
+        }
+        let named: Vec<_> = (30..SIGNALS).step_by(30).collect();
+        for index in &named {
+            found.extend(newest(&server, vec![own(*index).signal], String::new()).await.0);
+        }
+        let expected: Vec<_> = (0..20).chain(named).collect();
+        assert_eq!(found.len(), expected.len());
+        for (event, index) in found.into_iter().zip(expected) {
+            let expected = own(index);
+            assert_eq!((event.signal, event.offset), (expected.signal, index as u64 + 1));
+            assert!(event.value == expected.value, "another value");
+        }
+        let most = resident_most_mib(&server);
+        assert!(most <= RESIDENT_WITHOUT_LARGE_READERS_MAX_MIB, "{most} MiB");
+        eprintln!("{most} MiB at most, after a restart: {again}");
+        if !again {
+            assert!(server.terminate().0.success());
+            server = start(dir.path());
+        }
+    }
 }

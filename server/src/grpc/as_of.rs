@@ -62,17 +62,11 @@ async fn search(
     let (log, head) = (shared.log.clone(), shared.log.head());
     let begin = move || {
         let (offset, present) = resolve(&log, then, head)?;
-        let candidates = newest(&log, &names, &page)?;
-        let count = candidates.len();
-        Ok::<_, Refusal>((
-            Search::new(log, candidates, offset, page.bytes_max()),
-            offset,
-            present,
-            count,
-            page,
-        ))
+        let candidates = newest(&log, &names, &page)?.take(page.entries_enough());
+        let search = Search::new(log.clone(), candidates, offset, page.bytes_max())?;
+        Ok::<_, Refusal>((search, offset, present, page))
     };
-    let (mut search, offset, present, count, page) = shared.disk("latest", begin).await??;
+    let (mut search, offset, present, page) = shared.disk("latest", begin).await??;
     loop {
         let turn = move || {
             let worked =
@@ -87,23 +81,23 @@ async fn search(
     }
     let log = shared.log.clone();
     let page = move || {
-        let found = search.finish();
+        let (found, is_cut) = search.finish();
         let last = found.last().map(|past| past.name.clone()).unwrap_or_default();
-        let is_cut = found.len() < count;
-        let entries = found.into_iter().map(|past| (past.name.clone(), value(&log, past, present)));
-        let (values, mut next_page_token) = page.fill_sparsely(entries);
+        let entries = found.into_iter().map(|past| Ok((past.name.clone(), value(&log, past, present)?)));
+        let (values, mut next_page_token) = page.fill(entries)?;
         if is_cut && next_page_token.is_empty() {
             next_page_token = Page::token(&last);
         }
-        GetLatestResponse { values, next_page_token, as_of_offset: offset.get() }
+        Ok::<_, Refusal>(GetLatestResponse { values, next_page_token, as_of_offset: offset.get() })
     };
-    shared.blocking("latest", page).await
+    Ok(shared.newest("latest", page).await??)
 }
 
 /// What there was of a signal, by its definition of today.
-fn value(log: &Log, past: Past, present: Timestamp) -> Option<LatestValue> {
-    let value = latest_value(past.latest?, Brief::of(log, &past.name), present);
-    Some(LatestValue { unchanged_since: past.unchanged_since.map(wire_time), ..value })
+fn value(log: &Log, past: Past, present: Timestamp) -> Result<Option<LatestValue>, Refusal> {
+    let Some(latest) = past.latest else { return Ok(None) };
+    let value = latest_value(latest, Brief::of(log, &past.name)?, present);
+    Ok(Some(LatestValue { unchanged_since: past.unchanged_since.map(wire_time), ..value }))
 }
 
 /// The head of then, and what was the present.

@@ -28,7 +28,7 @@ pub(crate) struct Consumers {
 /// Where the consumer of this name has got to. `field` is where the request names it.
 pub(crate) fn known(log: &Log, name: &str, field: &str) -> Result<Checkpoint, Refusal> {
     consumers::check_name(name).map_err(|problem| invalid(field, problem))?;
-    consumers::find(log, name).ok_or_else(|| {
+    consumers::find(log, name)?.ok_or_else(|| {
         let message = format!("there is no consumer {name:?}");
         Refusal::new(ErrorReason::ConsumerUnknown, message).with("consumer", name)
     })
@@ -54,7 +54,7 @@ impl Consumers {
             return Err(status(Error::BeyondHead { offset: next, head }));
         }
         let turn = self.turns.take(name).await;
-        let before = consumers::find(&self.shared.log, name);
+        let before = consumers::find(&self.shared.log, name).map_err(status)?;
         check_etag(&request, before)?;
         check_direction(&request, before)?;
         let checkpoint = match before.filter(|before| before.next_offset == next) {
@@ -98,11 +98,12 @@ impl Consumers {
 
     async fn list(&self, page: Page) -> Result<ListConsumersResponse, Status> {
         let found = consumers::list(&self.shared.log, page.after.as_deref(), page.entries_enough());
+        let found = found.map_err(status)?;
         let mut entries = Vec::with_capacity(found.len());
         for (name, checkpoint) in found {
-            entries.push((name.clone(), self.consumer(name, checkpoint).await?));
+            entries.push((name.clone(), Some(self.consumer(name, checkpoint).await?)));
         }
-        let (consumers, next_page_token) = page.fill(entries.into_iter());
+        let (consumers, next_page_token) = page.fill(entries.into_iter().map(Ok))?;
         Ok(ListConsumersResponse { consumers, next_page_token })
     }
 

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::codec::Received;
 use super::ingest::trace_context;
-use super::status::status;
+use super::status::{Refusal, status};
 use super::{Shared, definition};
 use crate::ingest::outcome;
 
@@ -26,14 +26,18 @@ pub(crate) async fn define(
     };
     let definitions = definition::accepted(request.signals, &shared.checks)?;
     let turn = turns.lock_owned().await;
-    let (mut offsets, mut events) = (Vec::new(), Vec::new());
-    let now = shared.clock.now();
-    for (name, bytes) in definitions {
-        match definition::offset_of(&shared.log, &name, &bytes) {
-            Some(offset) => offsets.push(offset),
-            None => events.push(definition::event(&name, bytes, now, &trace_context)),
+    let (log, now) = (shared.log.clone(), shared.clock.now());
+    let compare = move || {
+        let (mut offsets, mut events) = (Vec::new(), Vec::new());
+        for (name, bytes) in definitions {
+            match definition::offset_of(&log, &name, &bytes)? {
+                Some(offset) => offsets.push(offset),
+                None => events.push(definition::event(&name, bytes, now, &trace_context)),
+            }
         }
-    }
+        Ok::<_, Refusal>((offsets, events))
+    };
+    let (mut offsets, events) = shared.newest("define", compare).await??;
     if !events.is_empty() {
         let permit = shared.ingest.admit_in_time(events.len(), bytes).await.map_err(status)?;
         let batch = Append { events: events.into(), identity: Identity::Anonymous, expected_head: None };

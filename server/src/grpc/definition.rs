@@ -150,16 +150,21 @@ pub(crate) fn event(name: &str, definition: Vec<u8>, time: Timestamp, trace_cont
     }
 }
 
-/// What is kept for a signal, as `read` understands its bytes; `None` if it has no definition.
-fn kept<T>(log: &Log, name: &str, read: impl FnOnce(&Latest, &[u8]) -> Option<T>) -> Option<T> {
-    log.with_latest(&format!("{PREFIX}{name}"), |latest| match &latest.event.value {
+/// What is kept for a signal, as `read` understands its bytes; `None` if it has no definition. May block on the disk.
+fn kept<T>(
+    log: &Log,
+    name: &str,
+    read: impl FnOnce(&Latest, &[u8]) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
+    let found = log.with_latest(&format!("{PREFIX}{name}"), |latest| match &latest.event.value {
         Value::Bytes(bytes) => read(latest, bytes),
         Value::Double(_) | Value::Int(_) | Value::Bool(_) | Value::String(_) => None,
-    })?
+    })?;
+    Ok(found.flatten())
 }
 
 /// The definition of a signal.
-pub(crate) fn find(log: &Log, name: &str) -> Option<Signal> {
+pub(crate) fn find(log: &Log, name: &str) -> Result<Option<Signal>, Refusal> {
     kept(log, name, |_, bytes| decoded(bytes))
 }
 
@@ -169,7 +174,7 @@ pub(crate) fn decoded(bytes: &[u8]) -> Option<Signal> {
 }
 
 /// Where exactly this definition of a signal is kept, if it is the present one.
-pub(crate) fn offset_of(log: &Log, name: &str, definition: &[u8]) -> Option<u64> {
+pub(crate) fn offset_of(log: &Log, name: &str, definition: &[u8]) -> Result<Option<u64>, Refusal> {
     kept(log, name, |latest, bytes| (bytes == definition).then(|| latest.offset.get()))
 }
 
@@ -187,8 +192,8 @@ pub(crate) struct Brief {
 
 impl Brief {
     /// That of a signal; an empty one if it has no definition.
-    pub(crate) fn of(log: &Log, name: &str) -> Self {
-        kept(log, name, |_, bytes| Self::decode(bytes).ok()).unwrap_or_default()
+    pub(crate) fn of(log: &Log, name: &str) -> Result<Self, Refusal> {
+        Ok(kept(log, name, |_, bytes| Self::decode(bytes).ok())?.unwrap_or_default())
     }
 
     /// Whether a value of this age is older than the definition expects.

@@ -1,13 +1,12 @@
 //! `GetLatest` of the present and `ListSignals`: what the log knows of each signal, a page at a time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use downlink_proto::v1::{
     ErrorReason, GetLatestRequest, GetLatestResponse, LatestValue, ListSignalsRequest, ListSignalsResponse,
     Signal, ValueType,
 };
-use downlink_storage::{Latest, Log, Quality, SignalInfo, Timestamp, Value};
+use downlink_storage::{Error, Latest, Log, Quality, SignalInfo, Timestamp, Value};
 use tonic::Status;
 
 use super::convert::{wire_duration, wire_latest, wire_time};
@@ -29,35 +28,38 @@ pub(crate) async fn get_latest(
         return as_of::get_latest(shared, then, names, page).await;
     }
     let (log, clock) = (shared.log.clone(), shared.clock.clone());
-    let answer = shared.unary("latest", move || {
+    let answer = shared.newest("latest", move || {
         let head = log.head();
-        let found = newest(&log, &names, &page)?;
-        let entries = found.into_iter().map(|(name, latest)| {
-            let value = latest_value(latest, Brief::of(&log, &name), clock.now());
-            (name, value)
+        let entries = newest(&log, &names, &page)?.map(|signal| {
+            let signal = signal?;
+            let value =
+                |latest| Ok::<_, Refusal>(latest_value(latest, Brief::of(&log, &signal.name)?, clock.now()));
+            Ok((signal.name.to_string(), signal.latest.map(value).transpose()?))
         });
-        let (values, next_page_token) = page.fill(entries);
+        let (values, next_page_token) = page.fill(entries)?;
         Ok::<_, Refusal>(GetLatestResponse { values, next_page_token, as_of_offset: head.get() })
     });
     Ok(answer.await??)
 }
 
-/// The newest events of the signals wanted, by name.
-pub(crate) fn newest(log: &Log, names: &Names, page: &Page) -> Result<Vec<(String, Latest)>, Refusal> {
+/// What is known of the signals wanted, by name: each as it is asked for.
+pub(crate) fn newest<'a>(
+    log: &'a Log,
+    names: &'a Names,
+    page: &Page,
+) -> Result<Box<dyn Iterator<Item = Result<SignalInfo, Error>> + 'a>, Refusal> {
     for name in names.exact() {
         if !log.knows(name) {
             let message = format!("the log has never seen the signal {name:?}");
             return Err(Refusal::new(ErrorReason::SignalUnknown, message).with("signal", name));
         }
     }
-    if let Some(exact) = names.only_exact() {
-        let mut wanted: Vec<&String> = exact.iter().filter(|name| page.reaches(name)).collect();
-        wanted.sort();
-        wanted.truncate(page.entries_enough());
-        return Ok(wanted.into_iter().filter_map(|name| Some((name.clone(), log.latest(name)?))).collect());
-    }
-    let wanted = log.signals(page.after.as_deref(), page.entries_enough(), |name| names.wants(name));
-    Ok(wanted.into_iter().map(|signal| (signal.name.to_string(), signal.latest)).collect())
+    let Some(exact) = names.only_exact() else {
+        return Ok(Box::new(log.signals(page.after.as_deref(), |name| names.wants(name))));
+    };
+    let mut wanted: Vec<&String> = exact.iter().filter(|name| page.reaches(name)).collect();
+    wanted.sort();
+    Ok(Box::new(wanted.into_iter().filter_map(|name| log.signal(name).transpose())))
 }
 
 /// The newest event of a signal as of `now`.
@@ -82,45 +84,55 @@ pub(crate) async fn list_signals(
     let names = names(&patterns, "filter", 1)?;
     let page = Page::new(request.page_size, &request.page_token, &shared.config)?;
     let log = shared.log.clone();
-    let answer = shared.unary("signals", move || {
-        let found = with_events(&log, &names, &page).chain(without_events(&log, &names, &page));
-        // By name: either part is in order, and neither is shorter than a page needs.
-        let found: BTreeMap<String, Signal> = found.collect();
-        let (signals, next_page_token) = page.fill(found.into_iter());
-        ListSignalsResponse { signals, next_page_token }
+    let answer = shared.newest("signals", move || {
+        let (mut seen, mut defined) =
+            (with_events(&log, &names, &page).peekable(), without_events(&log, &names, &page).peekable());
+        // By name: either part is in order.
+        let entries = std::iter::from_fn(|| match (seen.peek(), defined.peek()) {
+            (Some(Ok((one, _))), Some(Ok((other, _)))) if other < one => defined.next(),
+            (Some(_), _) => seen.next(),
+            (None, _) => defined.next(),
+        });
+        let (signals, next_page_token) = page.fill(entries)?;
+        Ok::<_, Refusal>(ListSignalsResponse { signals, next_page_token })
     });
-    answer.await
+    Ok(answer.await??)
 }
 
+/// A signal by its name, or why it cannot be had.
+type Entry = Result<(String, Option<Signal>), Refusal>;
+
 /// The signals wanted that have had events.
-fn with_events(log: &Log, names: &Names, page: &Page) -> impl Iterator<Item = (String, Signal)> {
-    let found = log.signals(page.after.as_deref(), page.entries_enough(), |name| names.wants(name));
-    found.into_iter().map(|signal| {
-        let definition = definition::find(log, &signal.name).unwrap_or_default();
-        (signal.name.to_string(), wire_signal(signal, definition))
+fn with_events(log: &Log, names: &Names, page: &Page) -> impl Iterator<Item = Entry> {
+    log.signals(page.after.as_deref(), |name| names.wants(name)).map(|signal| {
+        let signal = signal?;
+        let definition = definition::find(log, &signal.name)?.unwrap_or_default();
+        Ok((signal.name.to_string(), Some(wire_signal(signal, definition))))
     })
 }
 
 /// The signals wanted that are defined but have had no event yet.
-fn without_events(log: &Log, names: &Names, page: &Page) -> impl Iterator<Item = (String, Signal)> {
+fn without_events(log: &Log, names: &Names, page: &Page) -> impl Iterator<Item = Entry> {
     let after = page.after.as_ref().map(|after| format!("{}{after}", definition::PREFIX));
-    let is_wanted = |name: &str| {
-        let defined = name.strip_prefix(definition::PREFIX);
-        defined.is_some_and(|name| names.wants(name) && !log.knows(name))
-    };
-    let found = log.signals_under(definition::PREFIX, after.as_deref(), page.entries_enough(), is_wanted);
-    let signal = |name: &str| Some((name.to_owned(), definition::find(log, name)?));
-    found.into_iter().filter_map(move |kept| signal(kept.name.strip_prefix(definition::PREFIX)?))
+    let defined = |kept: &str| kept.strip_prefix(definition::PREFIX).map(str::to_owned);
+    let is_wanted =
+        move |kept: &str| defined(kept).is_some_and(|name| names.wants(&name) && !log.knows(&name));
+    let found = log.names_under(definition::PREFIX, after.as_deref()).filter(move |kept| is_wanted(kept));
+    found.filter_map(move |kept| {
+        let name = defined(&kept)?;
+        Some(definition::find(log, &name).map(|definition| (name, definition)))
+    })
 }
 
 /// Without a definition the kind of its values is that of the newest.
 fn wire_signal(signal: SignalInfo, definition: Signal) -> Signal {
-    let newest = match signal.latest.event.value {
-        Value::Double(_) => ValueType::Double,
-        Value::Int(_) => ValueType::Int,
-        Value::Bool(_) => ValueType::Bool,
-        Value::String(_) => ValueType::String,
-        Value::Bytes(_) => ValueType::Bytes,
+    let newest = match signal.latest.as_ref().map(|latest| &latest.event.value) {
+        None => ValueType::Unspecified,
+        Some(Value::Double(_)) => ValueType::Double,
+        Some(Value::Int(_)) => ValueType::Int,
+        Some(Value::Bool(_)) => ValueType::Bool,
+        Some(Value::String(_)) => ValueType::String,
+        Some(Value::Bytes(_)) => ValueType::Bytes,
     };
     let defined = definition.value_type();
     Signal {
@@ -128,7 +140,7 @@ fn wire_signal(signal: SignalInfo, definition: Signal) -> Signal {
         signal_id: signal.id.0,
         value_type: if defined == ValueType::Unspecified { newest } else { defined }.into(),
         event_count: signal.events,
-        latest: Some(wire_latest(signal.latest)),
+        latest: signal.latest.map(wire_latest),
         ..definition
     }
 }

@@ -123,27 +123,27 @@ impl Page {
         self.after.as_deref().is_none_or(|after| name > after)
     }
 
-    /// As many of `entries`, which are in the order of their names, as fit, and the token of the next page.
-    pub(crate) fn fill<M: Message>(&self, entries: impl Iterator<Item = (String, M)>) -> (Vec<M>, String) {
-        self.fill_sparsely(entries.map(|(name, entry)| (name, Some(entry))))
-    }
-
-    /// The same, where some names have no entry: they take up their places and say nothing.
-    pub(crate) fn fill_sparsely<M: Message>(
+    /// As many of `entries`, which are in the order of their names, as fit, and the token of the next page. No more are
+    /// asked for. Some names may have no entry: they take up their places and say nothing.
+    ///
+    /// # Errors
+    /// The first of the entries.
+    pub(crate) fn fill<M: Message>(
         &self,
-        entries: impl Iterator<Item = (String, Option<M>)>,
-    ) -> (Vec<M>, String) {
+        entries: impl Iterator<Item = Result<(String, Option<M>), Refusal>>,
+    ) -> Result<(Vec<M>, String), Refusal> {
         let (mut page, mut bytes, mut last) = (Vec::new(), 0, String::new());
-        for (number, (name, entry)) in entries.enumerate() {
+        for (number, entry) in entries.enumerate() {
+            let (name, entry) = entry?;
             let size = entry.as_ref().map_or(0, Message::encoded_len);
             if number == self.entries_max || (!page.is_empty() && bytes + size > self.bytes_max) {
-                return (page, Self::token(&last));
+                return Ok((page, Self::token(&last)));
             }
             bytes += size;
             last = name;
             page.extend(entry);
         }
-        (page, String::new())
+        Ok((page, String::new()))
     }
 
     /// The token of the page after the one that ends with `last`.
@@ -175,7 +175,8 @@ mod tests {
         let (mut seen, mut token) = (Vec::new(), String::new());
         loop {
             let page = Page::new(10, &token, &config).unwrap();
-            let (entries, next) = page.fill(list.iter().filter(|(name, _)| page.reaches(name)).cloned());
+            let rest = list.iter().filter(|(name, _)| page.reaches(name)).cloned();
+            let (entries, next) = page.fill(rest.map(|(name, entry)| Ok((name, Some(entry))))).unwrap();
             assert!(entries.len() <= 10);
             seen.extend(entries);
             token = next;
@@ -189,15 +190,15 @@ mod tests {
     #[test]
     fn a_page_has_a_bound_in_bytes_but_always_an_entry() {
         let config = Config { page_bytes_max: 10, ..Config::standard() };
-        let signal = |name: &str| {
-            (name.to_owned(), v1::Signal { description: "x".repeat(99), ..v1::Signal::default() })
-        };
-        let (entries, token) =
-            Page::new(0, "", &config).unwrap().fill([signal("a"), signal("b")].into_iter());
-        assert_eq!((entries.len(), token.as_str()), (1, "61"));
+        let long = || v1::Signal { description: "x".repeat(99), ..v1::Signal::default() };
+        let mut asked = 0;
+        let entries = ["a", "b", "c"].map(|name| Ok((name.to_owned(), Some(long())))).into_iter();
+        let page = Page::new(0, "", &config).unwrap();
+        let (entries, token) = page.fill(entries.inspect(|_| asked += 1)).unwrap();
+        assert_eq!((entries.len(), token.as_str(), asked), (1, "61", 2));
         let page = Page::new(2, "", &config).unwrap();
-        let sparse = ["a", "b", "c"].map(|name| (name.to_owned(), (name > "a").then(|| signal(name).1)));
-        let (entries, token) = page.fill_sparsely(sparse.into_iter());
+        let sparse = ["a", "b", "c"].map(|name| Ok((name.to_owned(), (name > "a").then(long))));
+        let (entries, token) = page.fill(sparse.into_iter()).unwrap();
         assert_eq!((entries.len(), token.as_str()), (1, "62"));
     }
 
@@ -224,7 +225,8 @@ mod tests {
         }
         assert!(paced(1.0, length(-1)).is_err() && paced(0.0, length(-1)).is_err());
         assert!(paced(0.0, None).unwrap().is_none() && paced(-0.0, None).unwrap().is_none());
-        assert!(paced(1.0, length(i64::MAX)).unwrap().is_some());
+        assert!(paced(1.0, length(315_576_000_000)).unwrap().is_some());
+        assert!(paced(1.0, length(i64::MAX)).is_err());
         assert!(encoding(3).is_err() && encoding(2).is_ok_and(|encoding| encoding == Encoding::Columns));
     }
 }

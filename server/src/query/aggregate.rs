@@ -30,11 +30,9 @@ pub(crate) fn signals(log: &Log, names: &Names, signals_max: usize) -> Result<Ve
     if let Some(name) = names.exact().iter().find(|name| !log.knows(name)) {
         return Err(Unfit::Unknown(name.clone()));
     }
-    let found = log.signals(None, signals_max.saturating_add(1), |name| names.wants(name));
-    if found.len() > signals_max {
-        return Err(Unfit::TooMany);
-    }
-    Ok(found.into_iter().map(|signal| (signal.id, signal.name)).collect())
+    let found = log.names().filter(|(name, _)| names.wants(name)).map(|(name, id)| (id, name));
+    let found: Vec<_> = found.take(signals_max.saturating_add(1)).collect();
+    if found.len() > signals_max { Err(Unfit::TooMany) } else { Ok(found) }
 }
 
 /// Works on until there are buckets, or for a while. Blocks on the disk.

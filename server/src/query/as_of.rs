@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use downlink_storage::{Block, Chunk, Error, EventRef, Latest, Log, Offset, SignalId, Timestamp};
+use downlink_storage::{Block, Chunk, Error, EventRef, Latest, Log, Offset, SignalId, SignalInfo, Timestamp};
 
 use super::value_bytes;
 
@@ -32,35 +32,54 @@ pub(crate) struct Search {
     oldest: Offset,
     /// By name.
     signals: Vec<Past>,
+    /// Whether there were more.
+    is_cut: bool,
     bytes: usize,
     bytes_max: usize,
     unchanged_blocks_left: u32,
 }
 
 impl Search {
-    /// Of what `newest` are the newest events today, by name, as it was below `before`, which is not below the
-    /// oldest offset. If the events make more than about `bytes_max` together, the last ones are given up.
-    pub(crate) fn new(log: Log, newest: Vec<(String, Latest)>, before: Offset, bytes_max: usize) -> Self {
+    /// Of `signals`, which are in the order of their names, as it was below `before`, which is not below the oldest
+    /// offset. If the events make more than about `bytes_max` together, the last ones are given up.
+    ///
+    /// # Errors
+    /// The first of `signals`.
+    pub(crate) fn new(
+        log: Log,
+        signals: impl Iterator<Item = Result<SignalInfo, Error>>,
+        before: Offset,
+        bytes_max: usize,
+    ) -> Result<Self, Error> {
         let oldest = log.oldest();
-        let signals = newest.into_iter().map(|(name, latest)| {
-            let id = latest.signal_id;
-            // Nothing has come since: it is known already.
-            let known = (latest.offset < before).then_some(latest);
-            let unchanged_since = known.as_ref().map(|latest| latest.unchanged_since);
-            Past { name, is_settled: known.is_some(), latest: known, unchanged_since, id }
-        });
         let mut search = Self {
             log,
             next: before,
             oldest,
-            signals: signals.collect(),
+            signals: Vec::new(),
+            is_cut: false,
             bytes: 0,
             bytes_max,
             unchanged_blocks_left: UNCHANGED_BLOCKS_MAX,
         };
-        search.bytes = search.signals.iter().filter_map(|signal| signal.latest.as_ref()).map(bytes_of).sum();
-        search.give_up_what_is_too_much();
-        search
+        for signal in signals {
+            let SignalInfo { id, name, latest, .. } = signal?;
+            // If nothing has come since, it is known already.
+            let known = latest.filter(|latest| latest.offset < before);
+            search.bytes += known.as_ref().map_or(0, bytes_of);
+            search.signals.push(Past {
+                name: name.to_string(),
+                is_settled: known.is_some(),
+                unchanged_since: known.as_ref().map(|latest| latest.unchanged_since),
+                latest: known,
+                id,
+            });
+            search.give_up_what_is_too_much();
+            if search.is_cut {
+                break;
+            }
+        }
+        Ok(search)
     }
 
     /// Goes on for a block of the log; whether there is more to do. Blocks on the disk.
@@ -102,9 +121,9 @@ impl Search {
         Ok(true)
     }
 
-    /// What was found: fewer than were asked for if the last ones were given up.
-    pub(crate) fn finish(self) -> Vec<Past> {
-        self.signals
+    /// What was found, and whether the last ones that were asked for had to be given up.
+    pub(crate) fn finish(self) -> (Vec<Past>, bool) {
+        (self.signals, self.is_cut)
     }
 
     /// Since when values had been the same can no longer be told, where it is not known yet.
@@ -133,6 +152,7 @@ impl Search {
 
     fn give_up_what_is_too_much(&mut self) {
         while self.bytes > self.bytes_max && self.signals.len() > 1 {
+            self.is_cut = true;
             let given_up = self.signals.pop().and_then(|signal| signal.latest);
             self.bytes -= given_up.as_ref().map_or(0, bytes_of);
         }

@@ -7,8 +7,6 @@ use downlink_storage::{Chunk, Error, Log, Offset, SignalId};
 use super::filter::Filter;
 use super::kept::Kept;
 
-/// Signals that are asked for at once.
-const PAGE: usize = 1_000;
 /// Blocks looked at in one go.
 const BLOCKS_MAX: usize = 64;
 
@@ -96,11 +94,11 @@ impl Newest {
     /// The log's.
     pub(crate) fn look(mut self: Box<Self>) -> Result<Progress, Error> {
         if !std::mem::replace(&mut self.has_begun, true) {
-            self.ask_for_newest();
+            self.ask_for_newest()?;
         } else {
             self.read_back()?;
         }
-        if self.found.len() + self.missing.len() > self.most.signals || self.bytes > self.most.bytes {
+        if self.is_too_much() {
             return Ok(Progress::TooMany);
         }
         if !self.missing.is_empty() && self.before > self.from {
@@ -110,28 +108,27 @@ impl Newest {
         Ok(Progress::Found(self.found))
     }
 
-    /// What the log knows without reading: the newest events as of now. Those of the stretch settle their signal.
-    fn ask_for_newest(&mut self) {
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.log.signals(after.as_deref(), PAGE, |name| self.filter.names.wants(name));
-            let Some(last) = page.last() else { return };
-            after = Some(last.name.to_string());
-            let is_last = page.len() < PAGE;
-            for signal in page {
-                let (id, newest) = (signal.id, Kept::from(signal.latest));
-                if newest.offset() >= self.before {
-                    self.missing.insert(id);
-                } else if newest.offset() >= self.from {
-                    self.judge(id, newest);
-                }
+    /// What the log knows already: the newest events as of now. Those of the stretch settle their signal.
+    fn ask_for_newest(&mut self) -> Result<(), Error> {
+        let (log, filter) = (self.log.clone(), self.filter.clone());
+        for signal in log.signals(None, |name| filter.names.wants(name)) {
+            let signal = signal?;
+            let newest = signal.latest.map(Kept::from);
+            match newest {
+                Some(newest) if newest.offset() < self.from => {}
+                Some(newest) if newest.offset() < self.before => self.judge(signal.id, newest),
+                // Also where it is damaged: what counts then is the one before it.
+                Some(_) | None => drop(self.missing.insert(signal.id)),
             }
-            let is_full =
-                self.found.len() + self.missing.len() > self.most.signals || self.bytes > self.most.bytes;
-            if is_last || is_full {
-                return;
+            if self.is_too_much() {
+                break;
             }
         }
+        Ok(())
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.found.len() + self.missing.len() > self.most.signals || self.bytes > self.most.bytes
     }
 
     /// The newest event of a signal in the stretch, of those that are not known yet.

@@ -121,10 +121,12 @@ fn at(offset: u64) -> Option<Position> {
     Some(Position { at: Some(position::At::Offset(offset)) })
 }
 
-/// A server with three events, which it reads from the disk.
+/// A server with four events, the first of which it reads from the disk.
 async fn filled() -> Fixture {
     let server = Fixture::start(|config| config.tail_cache_bytes_max = 0).await;
     server.appends(append(vec![event("a", 1); 3])).await.unwrap();
+    // What came last stays in memory in any case.
+    server.appends(append(vec![event("a", 1)])).await.unwrap();
     server
 }
 

@@ -8,7 +8,8 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::event::{Offset, SignalId, Timestamp};
 use crate::ingest_time;
-use crate::projection::{Latest, Projection, SignalInfo};
+use crate::projection::newest::{Newest, Place};
+use crate::projection::{Known, Latest, Projection, SignalInfo};
 use crate::read::{self, Chunk, Seek};
 
 impl Log {
@@ -55,35 +56,48 @@ impl Log {
     /// The numbers of the known signals whose names match.
     #[must_use]
     pub fn match_signals(&self, matches: impl Fn(&str) -> bool) -> Vec<SignalId> {
-        let names = self.projection().names("", None);
-        names.into_iter().filter(|(name, _)| matches(name)).map(|(_, id)| id).collect()
+        self.names().filter(|(name, _)| matches(name)).map(|(_, id)| id).collect()
     }
 
-    /// Everything known of the signals whose names match and come after `after`, by name; at most so many.
-    #[must_use]
-    pub fn signals(
+    /// The known signals, by name.
+    pub fn names(&self) -> impl Iterator<Item = (Arc<str>, SignalId)> + use<> {
+        self.projection().names("", None).into_iter()
+    }
+
+    /// The names of the known signals that begin with `prefix` and come after `after`, in order.
+    pub fn names_under(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = Arc<str>> + use<> {
+        self.projection().names(prefix, after).into_iter().map(|(name, _)| name)
+    }
+
+    /// Everything known of the signals whose names match and come after `after`, by name. Each is looked up when it is
+    /// its turn, which blocks on the disk unless [`Self::newest_are_in_memory`].
+    pub fn signals<M: Fn(&str) -> bool>(
         &self,
         after: Option<&str>,
-        signals_max: usize,
-        matches: impl Fn(&str) -> bool,
-    ) -> Vec<SignalInfo> {
-        self.signals_under("", after, signals_max, matches)
+        matches: M,
+    ) -> impl Iterator<Item = Result<SignalInfo, Error>> + use<'_, M> {
+        self.signals_under("", after, matches)
     }
 
     /// The same of the signals whose names begin with `prefix`: the others cost nothing.
-    #[must_use]
-    pub fn signals_under(
+    pub fn signals_under<M: Fn(&str) -> bool>(
         &self,
         prefix: &str,
         after: Option<&str>,
-        signals_max: usize,
-        matches: impl Fn(&str) -> bool,
-    ) -> Vec<SignalInfo> {
+        matches: M,
+    ) -> impl Iterator<Item = Result<SignalInfo, Error>> + use<'_, M> {
         // Matching may take long: the writer must not wait for it.
         let names = self.projection().names(prefix, after);
-        let wanted: Vec<_> =
-            names.into_iter().filter(|(name, _)| matches(name)).take(signals_max).map(|(_, id)| id).collect();
-        wanted.into_iter().filter_map(|id| self.projection().by_id(id).cloned()).collect()
+        names.into_iter().filter(move |(name, _)| matches(name)).filter_map(|(_, id)| {
+            let known = self.projection().by_id(id).cloned()?;
+            Some(self.whole(known))
+        })
+    }
+
+    /// Whether every newest event is in memory. Otherwise what asks for newest events may block on the disk.
+    #[must_use]
+    pub fn newest_are_in_memory(&self) -> bool {
+        self.projection().is_in_memory()
     }
 
     /// Offset and ingest time of the newest event that is not the system's own.
@@ -98,16 +112,47 @@ impl Log {
         self.projection().get(name).is_some()
     }
 
-    /// The newest event of a signal, by offset.
-    #[must_use]
-    pub fn latest(&self, name: &str) -> Option<Latest> {
-        self.with_latest(name, Latest::clone)
+    /// Everything known of a signal; `None` if it has had no event. Blocks on the disk unless
+    /// [`Self::newest_are_in_memory`].
+    pub fn signal(&self, name: &str) -> Result<Option<SignalInfo>, Error> {
+        let known = self.projection().get(name).cloned();
+        known.map(|known| self.whole(known)).transpose()
     }
 
-    /// What `read` makes of the newest event of a signal. It must be quick: the writer waits for it.
-    #[must_use]
-    pub fn with_latest<T>(&self, name: &str, read: impl FnOnce(&Latest) -> T) -> Option<T> {
-        self.projection().get(name).map(|info| read(&info.latest))
+    /// What `read` makes of the newest event of a signal; `None` if there is none, or if it is damaged. It must be quick:
+    /// the writer waits for it. Blocks on the disk where the event is not in memory.
+    pub fn with_latest<T>(&self, name: &str, read: impl FnOnce(&Latest) -> T) -> Result<Option<T>, Error> {
+        let place = match self.projection().get(name) {
+            None => return Ok(None),
+            Some(Known { newest: Newest::Whole(latest), .. }) => return Ok(Some(read(latest))),
+            Some(Known { newest: Newest::Placed(place), .. }) => place.clone(),
+        };
+        Ok(self.read_newest(&place)?.map(|latest| read(&latest)))
+    }
+
+    /// All of what is known, from the log where it is not in memory.
+    fn whole(&self, known: Known) -> Result<SignalInfo, Error> {
+        let latest = match known.newest {
+            Newest::Whole(latest) => Some(latest),
+            Newest::Placed(place) => self.read_newest(&place)?,
+        };
+        Ok(SignalInfo { id: known.id, name: known.name, events: known.events, latest })
+    }
+
+    fn read_newest(&self, place: &Place) -> Result<Option<Latest>, Error> {
+        let block = match self.read(place.offset, None)? {
+            Chunk::Block(block) => block,
+            Chunk::Gap { .. } | Chunk::Skipped { .. } | Chunk::Head => return Ok(None),
+        };
+        let row = usize::try_from(place.offset.since(block.first_offset())).unwrap_or(usize::MAX);
+        let event = block.event(row);
+        Ok(Some(Latest {
+            event: event.to_event(),
+            offset: event.offset,
+            ingest_time: event.ingest_time,
+            signal_id: event.signal_id,
+            unchanged_since: place.unchanged_since,
+        }))
     }
 
     fn projection(&self) -> RwLockReadGuard<'_, Projection> {

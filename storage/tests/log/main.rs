@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod lags;
 mod model;
+mod newest;
 mod power;
 mod readers;
 mod support;

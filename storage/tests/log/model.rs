@@ -205,7 +205,10 @@ impl History {
             let id = *self.signal_ids.entry(read.event.signal.clone()).or_insert(read.signal_id);
             assert_eq!(id, read.signal_id, "a signal's number never changes");
         }
-        self.model.check_signals(&log.signals(None, usize::MAX, |_| true), &self.signal_ids);
+        self.model.check_signals(
+            &log.signals(None, |_| true).map(Result::unwrap).collect::<Vec<_>>(),
+            &self.signal_ids,
+        );
         let info = log.info().expect("readable");
         let Model { duplicates, rejected, .. } = self.model;
         let totals = (info.totals.appended, info.totals.duplicates, info.totals.rejected);

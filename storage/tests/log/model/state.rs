@@ -201,7 +201,7 @@ impl Model {
         for info in said {
             let (last, count, since) = expected[&*info.name];
             let (event, ingest_time) = &self.events[last as usize];
-            let latest = &info.latest;
+            let latest = info.latest.as_ref().unwrap();
             assert_eq!((&latest.event, latest.ingest_time), (event, *ingest_time));
             assert_eq!((latest.offset.get(), info.events, latest.unchanged_since), (last + 1, count, since));
             assert_eq!((info.id, latest.signal_id), (ids[&*info.name], ids[&*info.name]));
