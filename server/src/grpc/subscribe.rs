@@ -313,6 +313,8 @@ impl Subscription {
 
     /// Sends a frame, after which the subscriber resumes at `next`.
     async fn send(&mut self, frame: Frame, next: Offset, passage: Option<Passage>) -> Result<(), Ended> {
+        // Who has not been told that it is live is not slow.
+        let may_be_slow = self.follow.disconnects() && !matches!(frame, Frame::CaughtUp(_));
         let message = SubscribeResponse { next_offset: next.get(), frame: Some(frame) };
         let messages = &self.messages;
         let mut sending = pin!(async move {
@@ -327,7 +329,7 @@ impl Subscription {
             loop {
                 tokio::select! {
                     sent = &mut sending => return Some(sent),
-                    Ok(()) = head.changed(), if follow.disconnects() => {
+                    Ok(()) = head.changed(), if may_be_slow => {
                         if follow.is_too_slow(*head.borrow()) {
                             return None;
                         }

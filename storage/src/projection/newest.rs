@@ -158,7 +158,11 @@ impl Trace {
         match value {
             ValueRef::String(text) if text.len() > SMALL_BYTES => Self::hash(text.as_bytes(), 1),
             ValueRef::Bytes(bytes) if bytes.len() > SMALL_BYTES => Self::hash(bytes, 2),
-            value => Self::Value(value.to_value()),
+            ValueRef::Double(_)
+            | ValueRef::Int(_)
+            | ValueRef::Bool(_)
+            | ValueRef::String(_)
+            | ValueRef::Bytes(_) => Self::Value(value.to_value()),
         }
     }
 
