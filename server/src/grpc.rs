@@ -22,6 +22,7 @@ mod ingest;
 mod latest;
 mod log;
 mod outbox;
+mod pieces;
 mod position;
 mod query;
 mod read;

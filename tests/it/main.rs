@@ -39,6 +39,7 @@ mod read;
 mod readme;
 mod refusal;
 mod report;
+mod requests;
 mod restart;
 mod resume;
 mod server;

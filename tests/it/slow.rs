@@ -1,14 +1,15 @@
 //! Readers that stop reading: what becomes of them by `on_slow`, and that nobody else notices; and many readers.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use downlink_proto::v1::subscribe_response::Frame;
-use downlink_proto::v1::{Event, OnSlow, SubscribeRequest, Value, value::Kind};
+use downlink_proto::v1::{AppendRequest, Event, OnSlow, SubscribeRequest, Value, value::Kind};
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::append::numbered;
-use crate::harness::{Server, soon};
+use crate::harness::{Server, slow, soon};
 use crate::read::{at, signals};
 use crate::refusal::Refusal;
 use crate::subscribe::Subscription;
@@ -168,4 +169,43 @@ async fn a_hundred_readers_of_every_kind_slow_nobody_and_lose_nothing() {
         let events = subscription.events(EVENTS as usize).await;
         assert!(events.iter().map(|event| event.offset).eq(1..=EVENTS));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_pauses_under_full_ingest_slows_nobody_and_loses_nothing() {
+    let pause = Duration::from_secs(if slow() { 60 } else { 3 });
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), ["--set", "fell_behind_events=1000"]);
+    let mut pausing = stalled(&server, OnSlow::CatchUp).await;
+    let mut lively = stalled(&server, OnSlow::CatchUp).await;
+    let (mut ingest, started, mut appended) = (server.ingest().await, Instant::now(), 0);
+    let mut text = numbered("flood", 200);
+    for event in &mut text {
+        event.value = Some(Value { kind: Some(Kind::StringValue("x".repeat(500))) });
+    }
+    while started.elapsed() < pause {
+        let request = AppendRequest { events: text.clone(), ..AppendRequest::default() };
+        appended = soon("an append", ingest.append(request)).await.unwrap().into_inner().last_offset;
+        // Who reads gets what comes, as it comes, whatever the other one does.
+        while lively.next <= appended {
+            lively.frame().await;
+        }
+    }
+    let (mut next, mut others) = (1, Vec::new());
+    while next <= appended {
+        match pausing.frame().await {
+            Frame::Events(batch) => {
+                for event in batch.events {
+                    assert_eq!(event.offset, next, "nothing is lost, nothing comes twice");
+                    next += 1;
+                }
+            }
+            Frame::FellBehind(_) => others.push("fell behind"),
+            Frame::CaughtUp(_) => others.push("caught up"),
+            Frame::Heartbeat(_) => {}
+            other @ (Frame::Started(_) | Frame::Gap(_) | Frame::Draining(_)) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(others.first(), Some(&"fell behind"), "of {appended} events none waited");
+    pausing.caught_up().await;
 }

@@ -80,10 +80,7 @@ async fn list(shared: &Arc<Shared>, plan: &Arc<Plan>) -> Result<Vec<Wanted>, Sta
     let (log, plan, most) = (shared.log.clone(), plan.clone(), shared.config.aggregate_signals_max);
     let found = shared.unary("aggregate", move || signals(&log, &plan.names, most)).await?;
     found.map_err(|unfit| match unfit {
-        Unfit::Unknown(name) => {
-            let message = format!("the log has never seen the signal {name:?}");
-            Refusal::new(ErrorReason::SignalUnknown, message).with("signal", name).into()
-        }
+        Unfit::Unknown(name) => Refusal::signal_unknown(&name).into(),
         Unfit::TooMany => {
             invalid("signals", format!("match more than {most} signals, the most there may be")).into()
         }
@@ -291,7 +288,7 @@ fn busy() -> Status {
 }
 
 fn draining() -> Status {
-    Refusal::new(ErrorReason::Draining, "the server is about to stop").into()
+    Refusal::draining().into()
 }
 
 /// A bucket on the wire, with what was asked for.

@@ -6,7 +6,7 @@ use downlink_proto::v1::EventBatch;
 use downlink_storage::EventRef;
 
 use super::encode::{Encoder, Encoding};
-use super::read::bytes_of;
+use super::pieces::bytes_of;
 use crate::query::PieceMax;
 
 /// Messages that are full, and one in the making.

@@ -1,10 +1,14 @@
 //! What every call passes on its way in: a bounded number at once, and room for its messages.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use downlink_proto::FILE_DESCRIPTOR_SET;
 use downlink_proto::v1::{ErrorReason, ingest_service_server};
+use prost::Message as _;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
@@ -21,6 +25,8 @@ use crate::config::Config;
 pub(crate) struct Bounds {
     calls: Arc<Semaphore>,
     arrivals: Arc<Arrivals>,
+    /// The methods that take a stream of messages.
+    streams: Arc<HashSet<String>>,
     message_bytes_max: usize,
     request_bytes_max: usize,
 }
@@ -31,6 +37,7 @@ impl Bounds {
         Self {
             calls: Arc::new(Semaphore::new(config.calls_max)),
             arrivals: Arc::new(Arrivals::new(config)),
+            streams: Arc::new(client_streams()),
             message_bytes_max: config.message_bytes_max,
             request_bytes_max: config.request_bytes_max,
         }
@@ -40,16 +47,32 @@ impl Bounds {
     fn admit(&self, request: http::Request<Body>) -> http::Request<Body> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().trim_start_matches('/');
-        let (service, method) = path.rsplit_once('/').unwrap_or_default();
+        let (service, _) = path.rsplit_once('/').unwrap_or_default();
         let is_ingest = service == ingest_service_server::SERVICE_NAME;
         let bytes_max = if is_ingest { self.message_bytes_max } else { self.request_bytes_max };
-        let is_stream = is_ingest && method == "AppendStream" || service.starts_with("grpc.reflection.");
+        let is_stream = self.streams.contains(path) || service.starts_with("grpc.reflection.");
         let shape = if is_stream { Shape::Stream } else { Shape::Single };
         let arrival = Arrival::new(self.arrivals.clone(), body, shape, bytes_max);
         let body = arrival.body();
         parts.extensions.insert(arrival);
         http::Request::from_parts(parts, body)
     }
+}
+
+/// The methods of the API that take a stream of messages, as "service/method".
+fn client_streams() -> HashSet<String> {
+    let described = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("it is made with the API");
+    let mut streams = HashSet::new();
+    for file in &described.file {
+        for service in &file.service {
+            let methods = service.method.iter().filter(|method| method.client_streaming());
+            let path = |method: &MethodDescriptorProto| {
+                format!("{}.{}/{}", file.package(), service.name(), method.name())
+            };
+            streams.extend(methods.map(path));
+        }
+    }
+    streams
 }
 
 /// A service behind the bounds.
@@ -95,5 +118,15 @@ where
                 })
             }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_append_stream_takes_a_stream() {
+        assert_eq!(client_streams(), HashSet::from(["downlink.v1.IngestService/AppendStream".to_owned()]));
     }
 }

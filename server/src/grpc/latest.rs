@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use downlink_proto::v1::{
-    ErrorReason, GetLatestRequest, GetLatestResponse, LatestValue, ListSignalsRequest, ListSignalsResponse,
-    Signal, ValueType,
+    GetLatestRequest, GetLatestResponse, LatestValue, ListSignalsRequest, ListSignalsResponse, Signal,
+    ValueType,
 };
 use downlink_storage::{Error, Latest, Log, Quality, SignalInfo, Timestamp, Value};
 use tonic::Status;
@@ -50,8 +50,7 @@ pub(crate) fn newest<'a>(
 ) -> Result<Box<dyn Iterator<Item = Result<SignalInfo, Error>> + 'a>, Refusal> {
     for name in names.exact() {
         if !log.knows(name) {
-            let message = format!("the log has never seen the signal {name:?}");
-            return Err(Refusal::new(ErrorReason::SignalUnknown, message).with("signal", name));
+            return Err(Refusal::signal_unknown(name));
         }
     }
     let Some(exact) = names.only_exact() else {

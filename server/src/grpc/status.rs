@@ -38,6 +38,17 @@ impl Refusal {
         refusal
     }
 
+    /// Because the server is about to stop.
+    pub(crate) fn draining() -> Self {
+        Self::new(ErrorReason::Draining, "the server is about to stop")
+    }
+
+    /// Because there has been no event on `signal`.
+    pub(crate) fn signal_unknown(signal: &str) -> Self {
+        let message = format!("the log has never seen the signal {signal:?}");
+        Self::new(ErrorReason::SignalUnknown, message).with("signal", signal)
+    }
+
     /// Because this part of the API is not there yet.
     pub(crate) fn not_served_yet(what: &str) -> Self {
         Self::new(ErrorReason::NotServedYet, format!("{what} is not served by this version"))
@@ -115,7 +126,7 @@ impl From<Error> for Refusal {
                 Self::new(ErrorReason::BatchTooLarge, message).with("found", events).with("most", events_max)
             }
             Error::Overloaded { .. } => Self::new(ErrorReason::Overloaded, message),
-            Error::Closed => Self::new(ErrorReason::Draining, "the server is about to stop"),
+            Error::Closed => Self::draining(),
             Error::Truncated { oldest, .. } => {
                 Self::new(ErrorReason::OffsetTruncated, message).with("oldest", oldest)
             }

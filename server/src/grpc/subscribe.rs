@@ -18,8 +18,8 @@ use tonic::Status;
 
 use super::Shared;
 use super::outbox::{Outbox, Passage, Sender, outbox};
+use super::pieces::{Pieces, piece_max};
 use super::position::{Place, place, resolve};
-use super::read::{Pieces, piece_max};
 use super::request::{choice, encoding, filter};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};

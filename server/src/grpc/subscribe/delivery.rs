@@ -5,7 +5,7 @@ use downlink_storage::{EventRef, Offset};
 
 use crate::grpc::batches::Batches;
 use crate::grpc::encode::Encoding;
-use crate::grpc::read::{Collector, bytes_of};
+use crate::grpc::pieces::{Collector, bytes_of};
 use crate::query::PieceMax;
 use crate::query::kept::Kept;
 use crate::report::{Clock, Nanos, Report};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::follow::Notice;
 use crate::grpc::Shared;
 use crate::grpc::convert::{wire_duration, wire_time};
-use crate::grpc::read::wire_gap;
+use crate::grpc::pieces::wire_gap;
 use crate::shutdown::RETRY_AFTER;
 
 /// `notice` on the wire, for a reader who has got what was ingested until `ingest_time`.
