@@ -10,11 +10,16 @@ mod encoding;
 mod event_json;
 mod export;
 mod feed;
+mod file_transfer;
 mod import;
 mod info;
 mod latest;
+mod length;
 mod lookup;
+mod moment;
 mod output;
+mod pages;
+mod parquet_file;
 mod plot;
 mod position;
 mod put;
@@ -24,6 +29,10 @@ mod report;
 mod roll;
 mod signals;
 mod source_file;
+mod speed;
+mod standard_output;
+mod style;
+mod table;
 mod tail;
 mod unmatched;
 mod value;
@@ -36,8 +45,9 @@ use tokio::time::{Instant, sleep};
 
 /// Appends to a Downlink telemetry log, reads it, and follows it.
 ///
-/// Ends with 0 when all went well, 1 when something failed (one line on standard error says what), 2 when it was
-/// called wrongly, 3 when `read` or `export` is complete but for events that are damaged on the server's disk.
+/// Ends with 0 when all went well, also when nothing matches in the time asked for; 1 when something failed, and when
+/// the log has no signal of a name or glob that was given (one line on standard error says what); 2 when it was called
+/// wrongly; 3 when `read` or `export` is complete but for events that are damaged on the server's disk.
 #[derive(Debug, Parser)]
 #[command(name = "downlink", version, max_term_width = 110)]
 #[command(after_help = "Examples:
@@ -48,10 +58,16 @@ use tokio::time::{Instant, sleep};
 pub(crate) struct Arguments {
     /// The server.
     #[arg(long, env = "DOWNLINK_URL", default_value = "http://127.0.0.1:50051", global = true)]
+    #[arg(help_heading = "Connection and output")]
     url: String,
     /// For people, or one JSON object a line for programs.
     #[arg(long, value_enum, default_value_t = Format::Human, global = true)]
+    #[arg(help_heading = "Connection and output")]
     output: Format,
+    /// Whether to colour what is printed for people: by default on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_enum, default_value_t = clap::ColorChoice::Auto, global = true, value_name = "WHEN")]
+    #[arg(help_heading = "Connection and output")]
+    color: clap::ColorChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -127,6 +143,7 @@ impl Context {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    style::choose(arguments.color);
     let context = Context { url: arguments.url, format: arguments.output };
     match arguments.command {
         Command::Put(put) => put.run(&context).await,

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// It was called wrongly.
+const MISUSE: u8 = 2;
 /// Everything was read that is not damaged.
 const INCOMPLETE: u8 = 3;
 
@@ -28,12 +30,15 @@ fn main() -> ExitCode {
 
 /// One line, for people: what was wrong, and what to do.
 fn failure(error: &anyhow::Error) -> ExitCode {
-    let advice = match error.downcast_ref() {
-        Some(downlink_client::Error::ConnectionLost { .. }) => "; run it again",
-        Some(_) | None => "",
+    let (advice, code) = match error.downcast_ref() {
+        Some(downlink_client::Error::ConnectionLost { .. }) => ("; run it again", ExitCode::FAILURE),
+        Some(downlink_client::Error::InvalidUrl { .. }) => {
+            (", as --url or in DOWNLINK_URL", ExitCode::from(MISUSE))
+        }
+        Some(_) | None => ("", ExitCode::FAILURE),
     };
     eprintln!("downlink: {}{advice}", format!("{error:#}").replace('\n', "; "));
-    if error.is::<command::Incomplete>() { ExitCode::from(INCOMPLETE) } else { ExitCode::FAILURE }
+    if error.is::<command::Incomplete>() { ExitCode::from(INCOMPLETE) } else { code }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -133,6 +133,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         // The log bears to be left at any moment, also while it recovers.
         () = &mut stop => return Ok(()),
     };
+    if !server.address().ip().is_loopback() {
+        let address = server.address();
+        tracing::warn!(%address, "whoever reaches this address can read and append: there is no TLS or authentication yet");
+    }
     // Scripts wait for this very line.
     let ready = writeln!(std::io::stdout(), "downlink-server listening on {}", server.address());
     // Whoever started it may have closed that end; it serves all the same.

@@ -1,15 +1,15 @@
 //! `downlink bench`: what it prints is what the log saw.
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value as Json;
 
-use crate::harness::{Server, downlink, succeed};
+use crate::harness::{Server, binary, downlink, run, soon, succeed};
 
 fn bench(server: &Server, arguments: &[&str]) -> Json {
     let mut command = downlink(&server.url());
     command.args(["--output", "json", "bench"]).args(arguments);
-    if arguments[0] != "ingest" && arguments[0] != "replay" {
-        command.arg("--server-pid").arg(server.pid().to_string());
-    }
+    command.arg("--server-pid").arg(server.pid().to_string());
     serde_json::from_str(&succeed(&mut command)).unwrap()
 }
 
@@ -39,6 +39,42 @@ async fn every_bench_measures_what_it_says_and_names_its_conditions() {
     assert_eq!(number(&report, "/delivered_events"), 1500.0);
     assert!(number(&report, "/server/resident_mib") > 1.0 && number(&report, "/fdatasync_4k_ms/p50") > 0.0);
 
+    for kind in [&["--encoding", "rows"][..], &["--encoding", "columns", "--rate", "100000"]] {
+        let before = server.info().await.head_offset;
+        let size = ["ingest", "--events", "20500", "--runs", "2", "--signals", "7"];
+        let report = bench(&server, &[&size, kind].concat());
+        assert_eq!(server.info().await.head_offset - before, 41_000);
+        assert_eq!(number(&report, "/acknowledged_events"), 41_000.0);
+        assert!(number(&report, "/payload_bytes_per_event") > 0.0, "{report}");
+        assert!(number(&report, "/acknowledgement_ms/p50") <= number(&report, "/acknowledgement_ms/p99"));
+        assert!(number(&report, "/server/cpu_cores") >= 0.0 && number(&report, "/fdatasync_4k_ms/p99") > 0.0);
+    }
+
+    let report = bench(&server, &["replay", "--runs", "2", "--encoding", "columns"]);
+    assert_eq!(number(&report, "/conditions/events_per_run"), (server.info().await.head_offset - 1) as f64);
+    assert!(number(&report, "/server/resident_mib") > 1.0 && number(&report, "/fdatasync_4k_ms/p50") > 0.0);
+
     let report = bench(&server, &["latest", "bench/*", "--rate", "50", "--seconds", "1"]);
-    assert_eq!((number(&report, "/answers"), number(&report, "/signals_in_an_answer")), (50.0, 4.0));
+    assert_eq!((number(&report, "/answers"), number(&report, "/signals_in_an_answer")), (50.0, 7.0));
+}
+
+#[tokio::test]
+async fn a_bench_that_is_not_alone_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut other = Command::new(binary("downlink"));
+    other.args(["--url", &server.url(), "bench", "unary", "--clients", "1", "--seconds", "60"]);
+    let mut other = other.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    soon("the other appends", async {
+        while server.info().await.head_offset == 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let arguments = ["bench", "ingest", "--events", "50000", "--runs", "1"];
+    let output = run(downlink(&server.url()).args(arguments));
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("does anybody else append?"), "{said}");
 }

@@ -8,7 +8,7 @@ use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::value::Kind;
 use downlink_proto::v1::{
     CommitCheckpointRequest, Consumer, DeleteConsumerRequest, Event, GetConsumerRequest,
-    ListConsumersRequest, ListConsumersResponse, ReadRequest, read_response::Frame,
+    ListConsumersRequest, ListConsumersResponse,
 };
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -16,7 +16,6 @@ use tonic::{Code, Status};
 
 use crate::append::numbered;
 use crate::harness::Server;
-use crate::read::signals;
 use crate::refusal::{Refusal, refused};
 
 /// The calls, without their wrapping.
@@ -70,18 +69,6 @@ fn place(consumer: &Consumer) -> (&str, u64, &str) {
     (&consumer.name, consumer.next_offset, &consumer.etag)
 }
 
-async fn read(server: &Server, names: &[&str]) -> Vec<Event> {
-    let request = ReadRequest { filter: signals(names), ..ReadRequest::default() };
-    let mut stream = server.query().await.read(request).await.unwrap().into_inner();
-    let mut events = Vec::new();
-    while let Some(response) = stream.message().await.unwrap() {
-        if let Some(Frame::Events(batch)) = response.frame {
-            events.extend(batch.events);
-        }
-    }
-    events
-}
-
 #[tokio::test]
 async fn the_first_commit_creates_a_consumer_and_it_is_there_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
@@ -113,7 +100,7 @@ async fn a_checkpoint_is_an_event_on_the_consumers_own_signal_seen_by_those_who_
     let values = |events: Vec<Event>| {
         events.into_iter().map(|event| event.value.unwrap().kind.unwrap()).collect::<Vec<_>>()
     };
-    let checkpoints = read(&server, &["_consumer/bot"]).await;
+    let checkpoints = server.read_of(&["_consumer/bot"]).await;
     assert_eq!(checkpoints.iter().map(|event| event.offset).collect::<Vec<_>>(), [4, 5, 6]);
     assert_eq!(values(checkpoints), [2, 3, 0].map(Kind::IntValue));
     assert_eq!(server.read_all().await.len(), 3, "not delivered to those who do not");
@@ -241,5 +228,5 @@ async fn of_those_who_commit_with_the_same_etag_exactly_one_wins() {
         }
         assert_eq!(place(&consumers[1].get("bot").await), place(&winner));
     }
-    assert_eq!(read(&server, &["_consumer/bot"]).await.len() as u64, ROUNDS + 1, "who lost stored nothing");
+    assert_eq!(server.read_of(&["_consumer/bot"]).await.len() as u64, ROUNDS + 1, "who lost stored nothing");
 }

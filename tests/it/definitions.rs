@@ -9,14 +9,13 @@ use downlink_proto::v1::limit::Severity;
 use downlink_proto::v1::value::Kind;
 use downlink_proto::v1::{
     DefineSignalsRequest, DefineSignalsResponse, Event, GetLatestRequest, LatestValue, Limit,
-    ListSignalsRequest, Quality, ReadRequest, Signal, Value, ValueType, read_response::Frame,
+    ListSignalsRequest, Quality, Signal, Value, ValueType,
 };
 use prost::Message as _;
 use tonic::Status;
 
 use crate::append::numbered;
 use crate::harness::{Server, event};
-use crate::read::signals;
 
 async fn try_define(server: &Server, signals: Vec<Signal>) -> Result<DefineSignalsResponse, Status> {
     let request = DefineSignalsRequest { signals };
@@ -61,19 +60,6 @@ fn full(name: &str) -> Signal {
     }
 }
 
-/// All events of this name, system's own or not.
-async fn events(server: &Server, name: &str) -> Vec<Event> {
-    let request = ReadRequest { filter: signals(&[name]), ..ReadRequest::default() };
-    let mut stream = server.query().await.read(request).await.unwrap().into_inner();
-    let mut events = Vec::new();
-    while let Some(response) = stream.message().await.unwrap() {
-        if let Some(Frame::Events(batch)) = response.frame {
-            events.extend(batch.events);
-        }
-    }
-    events
-}
-
 #[tokio::test]
 async fn a_definition_is_an_event_and_is_there_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,7 +69,7 @@ async fn a_definition_is_an_event_and_is_there_after_kill_9() {
     let told = Signal { signal_id: 9, event_count: 9, latest: Some(event("x", 1.0)), ..full("tank") };
     assert_eq!(define(&server, vec![named("other"), told]).await, (4, 5));
     for _ in 0..2 {
-        let kept = events(&server, "_signal/tank").await;
+        let kept = server.read_of(&["_signal/tank"]).await;
         let [kept] = &kept[..] else { panic!("{kept:?}") };
         assert_eq!(kept.attributes["content-type"], "application/protobuf; proto=downlink.v1.Signal");
         let Some(Kind::BytesValue(bytes)) = kept.value.clone().unwrap().kind else { panic!("{kept:?}") };
@@ -212,7 +198,7 @@ async fn a_feed_may_say_how_its_source_is_and_nothing_else_of_the_systems_own() 
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.append(vec![event("_feed/iss", 1.0)]).await;
-    assert_eq!(events(&server, "_feed/iss").await.len(), 1);
+    assert_eq!(server.read_of(&["_feed/iss"]).await.len(), 1);
     assert_eq!((server.read_all().await.len(), list(&server, "").await.len()), (0, 0));
     for name in ["_feed/", "_feed", "_feeds/x", "_", "_signal/a", "_consumer/a", "__feed/x"] {
         let request =

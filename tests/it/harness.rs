@@ -200,7 +200,12 @@ impl Server {
 
     /// Every event of the log, the system's own among them.
     pub(crate) async fn read_everything(&self) -> Vec<Event> {
-        let signals = ["**", "_**"].map(str::to_owned).to_vec();
+        self.read_of(&["**", "_**"]).await
+    }
+
+    /// Every event of signals, by their names or globs.
+    pub(crate) async fn read_of(&self, signals: &[&str]) -> Vec<Event> {
+        let signals = signals.iter().map(ToString::to_string).collect();
         self.read_filtered(v1::Filter { signals, ..v1::Filter::default() }).await
     }
 

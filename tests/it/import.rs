@@ -22,6 +22,7 @@ fn events() -> Vec<Event> {
         event_time: Some(Timestamp { seconds: number as i64 - 3, nanos: 1 }),
         value: Some(Value { kind: Some(kind) }),
         quality: Quality::Uncertain.into(),
+        trace_context: vec![number as u8; 25],
         source: "somewhere".to_owned(),
         attributes: [("key".to_owned(), "väl,ue".to_owned())].into(),
         ..event(&format!("kind/{number}"), 0.0)
@@ -52,15 +53,10 @@ async fn an_export_comes_in_again_whole_and_once() {
     let old = Server::start(old_dir.path());
     old.append(events()).await;
     let expected = kept(old.read_all().await);
-    for format in ["csv", "jsonl"] {
+    for format in ["csv", "jsonl", "parquet"] {
         let server = Server::start(&new_dir.path().join(format));
         let file = files.path().join(format!("all.{format}"));
-        let columns = "signal,event_time,value,kind,quality,source,attributes,offset";
-        succeed(
-            downlink(&old.url())
-                .args(["export", "--format", format, "--columns", columns, "--out"])
-                .arg(&file),
-        );
+        succeed(downlink(&old.url()).args(["export", "--format", format, "--out"]).arg(&file));
         assert_eq!(import(&server, &file, &[])["events_sent"], 6, "{format}");
         assert_eq!(kept(server.read_all().await), expected, "{format}");
 
@@ -82,7 +78,7 @@ async fn a_bad_line_is_named_and_what_came_before_it_is_kept() {
     assert!(!output.status.success() && said.contains("line 3"), "{said}");
     assert_eq!(server.info().await.head_offset, 2);
     let skipping = import(&server, &file, &["--bad-lines", "skip"]);
-    assert_eq!((&skipping["events_sent"], &skipping["skipped_lines"]), (&1.into(), &1.into()));
+    assert_eq!((&skipping["events_sent"], &skipping["skipped_rows"]), (&1.into(), &1.into()));
 
     for (name, text) in [("no_value.csv", "signal\na\n"), ("unknown.csv", "signal,value,colour\na,1,red\n")] {
         let file = files.path().join(name);
@@ -96,14 +92,31 @@ async fn a_bad_line_is_named_and_what_came_before_it_is_kept() {
 }
 
 #[tokio::test]
-async fn an_export_to_parquet_is_a_parquet_file() {
-    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+async fn an_export_to_parquet_has_the_columns_asked_for() {
+    let (dir, new_dir, files) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = Server::start(dir.path());
     server.append(events()).await;
-    let file = files.path().join("all.parquet");
-    succeed(downlink(&server.url()).args(["export", "--format", "parquet", "--out"]).arg(&file));
+    let file = files.path().join("few.parquet");
+    let export = ["export", "--format", "parquet", "--columns", "value,signal", "--out"];
+    succeed(downlink(&server.url()).args(export).arg(&file));
     let bytes = std::fs::read(&file).unwrap();
     assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+
+    let new = Server::start(new_dir.path());
+    assert_eq!(import(&new, &file, &[])["events_sent"], 6);
+    let few = |event: Event| {
+        let value = event.value.and_then(|value| value.kind);
+        let bits = if let Some(Kind::DoubleValue(double)) = &value { double.to_bits() } else { 0 };
+        format!("{} {bits:x} {value:?}", event.signal)
+    };
+    let got = new.read_all().await;
+    assert!(got.iter().all(|event| event.source.is_empty() && event.attributes.is_empty()));
+    let wanted: Vec<_> = events().into_iter().map(few).collect();
+    assert_eq!(got.into_iter().map(few).collect::<Vec<_>>(), wanted);
+
+    let output = run(downlink(&new.url()).args(["import", "--format", "parquet", "-"]));
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("give a file"));
 }
 
 #[test]

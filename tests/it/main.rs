@@ -11,6 +11,7 @@ mod batches;
 mod bench;
 mod clients;
 mod columns;
+mod command;
 mod config;
 mod consumers;
 mod damage;

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use anstyle::Style;
 use clap::{Args, ValueEnum};
 use downlink_client::Timestamp;
-use downlink_client::time::{parse_rfc3339, rfc3339};
+use downlink_client::time::rfc3339;
 use downlink_client::v1::aggregate_request::{Function, Resolution};
 use downlink_client::v1::{AggregateRequest, Bucket, StateRange, Value};
 use serde_json::{Map, Value as Json, json};
 
+use super::length::{parse_length, wire_length};
+use super::moment::Moment;
 use super::output::{Printer, value_text};
-use super::unmatched::warn_of_unmatched;
-use super::{Context, Format, event_json};
+use super::table::{Cell, Column};
+use super::{Context, Format, event_json, style, unmatched};
 
 /// Prints what the events of signals come to, in buckets of time.
 ///
@@ -27,14 +30,14 @@ pub(super) struct Aggregate {
     /// Names or globs: `*` stands for any text without '/', `**` for any text.
     #[arg(value_name = "SIGNAL")]
     signals: Vec<String>,
-    /// From this event time on, such as 2018-10-12T06:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Option<Timestamp>,
+    /// From this event time on, such as 2018-10-12T06:00:00Z or '2 hours ago'.
+    #[arg(long, value_name = "TIME")]
+    from: Option<Moment>,
     /// To this event time, exclusive.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Option<Timestamp>,
+    #[arg(long, value_name = "TIME")]
+    to: Option<Moment>,
     /// A bucket every so often, such as 10min or 1h.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "LENGTH", value_parser = parse_length)]
     step: Option<Duration>,
     /// At most so many buckets a signal.
     #[arg(long, value_name = "N", conflicts_with = "step", value_parser = clap::value_parser!(u32).range(1..))]
@@ -112,20 +115,13 @@ impl FunctionWord {
     }
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
-    parse_rfc3339(text).map_err(|error| error.to_string())
-}
-
 impl Aggregate {
-    fn request(&self) -> AggregateRequest {
-        let step = self.step.map(|step| {
-            let seconds = i64::try_from(step.as_secs()).unwrap_or(i64::MAX);
-            Resolution::Step(prost_types::Duration { seconds, nanos: step.subsec_nanos().cast_signed() })
-        });
+    fn request(&self, signals: Vec<String>) -> AggregateRequest {
+        let step = self.step.map(|step| Resolution::Step(wire_length(step)));
         AggregateRequest {
-            signals: self.signals.clone(),
-            start_time: self.from,
-            end_time: self.to,
+            signals,
+            start_time: self.from.map(|Moment(time)| time),
+            end_time: self.to.map(|Moment(time)| time),
             resolution: step.or(self.points.map(Resolution::MaxPoints)),
             functions: self.functions.iter().map(|word| word.function().into()).collect(),
         }
@@ -133,12 +129,15 @@ impl Aggregate {
 
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
-        let mut aggregate = client.aggregate(self.request()).await?;
+        let known = unmatched::ask(&client, &self.signals, async |signals| {
+            client.aggregate(self.request(signals)).await
+        });
+        let Some(mut aggregate) = known.await? else { return Ok(()) };
         let mut printer = Printer::new(context.format);
         let (mut rows, mut is_empty) = (Vec::new(), true);
         while let Some(buckets) = aggregate.next().await? {
-            is_empty &= buckets.is_empty();
             for bucket in &buckets {
+                is_empty &= is_blank(bucket);
                 match context.format {
                     Format::Human if is_blank(bucket) => {}
                     Format::Human => rows.push(self.row(bucket)),
@@ -147,27 +146,29 @@ impl Aggregate {
             }
         }
         if !rows.is_empty() {
-            let mut header = vec!["SIGNAL".to_owned(), "FROM".to_owned(), "TO".to_owned()];
-            header.extend(self.functions.iter().map(|word| word.header().to_owned()));
-            printer.columns(&header, &rows)?;
+            let mut columns = vec![Column::Whole("SIGNAL"), Column::Time("FROM"), Column::Time("TO")];
+            columns.extend(self.functions.iter().map(|word| Column::Text(word.header())));
+            printer.table(&columns, &rows)?;
         }
         printer.flush()?;
-        if is_empty {
-            warn_of_unmatched(&client, &self.signals).await?;
-        }
-        Ok(())
+        let why_empty = is_empty.then_some("there are no events in this time");
+        unmatched::account_for(&client, &self.signals, why_empty).await
     }
 
-    fn row(&self, bucket: &Bucket) -> Vec<String> {
-        let time = |time: Option<&Timestamp>| time.map(rfc3339).unwrap_or_default();
-        let mut row =
-            vec![bucket.signal.clone(), time(bucket.start_time.as_ref()), time(bucket.end_time.as_ref())];
-        row.extend(self.functions.iter().map(|word| word.cell(bucket)));
-        if bucket.incomplete
-            && let Some(last) = row.last_mut()
-        {
-            last.push_str("  (incomplete)");
-        }
+    fn row(&self, bucket: &Bucket) -> Vec<Cell> {
+        let time = |time: Option<&Timestamp>| Cell::from(time.map(rfc3339).unwrap_or_default());
+        let mut row = vec![
+            bucket.signal.as_str().into(),
+            time(bucket.start_time.as_ref()),
+            time(bucket.end_time.as_ref()),
+        ];
+        let incomplete = if bucket.incomplete { "  (incomplete)" } else { "" };
+        let style = if bucket.incomplete { style::DOUBTFUL } else { Style::new() };
+        let last = self.functions.len().saturating_sub(1);
+        row.extend(self.functions.iter().enumerate().map(|(place, word)| {
+            let more = if place == last { incomplete } else { "" };
+            Cell::new(format!("{}{more}", word.cell(bucket)), style)
+        }));
         row
     }
 }

@@ -1,9 +1,12 @@
 //! `downlink completions`: what a shell needs to complete the command's arguments.
 
+use std::io::Write as _;
+
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::Arguments;
+use super::standard_output::StandardOutput;
 
 /// Prints a script that completes the arguments of `downlink` in a shell.
 #[derive(Debug, Args)]
@@ -21,6 +24,6 @@ impl Completions {
         // Into memory first: a pipe that closes early is no panic.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "downlink", &mut script);
-        Ok(std::io::Write::write_all(&mut std::io::stdout(), &script)?)
+        Ok(StandardOutput::new().write_all(&script)?)
     }
 }

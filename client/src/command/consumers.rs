@@ -6,8 +6,10 @@ use downlink_client::time::rfc3339;
 use downlink_client::v1::{CommitCheckpointRequest, Consumer, ListConsumersRequest};
 use serde_json::json;
 
-use super::latest::age_text;
+use super::length::brief_length;
 use super::output::{Printer, grouped};
+use super::pages::Pages;
+use super::table::{Cell, Column};
 use super::{Context, Format};
 
 /// Lists consumers, looks at them, moves them, forgets them.
@@ -64,14 +66,9 @@ impl Consumers {
         let mut found = Vec::new();
         match self {
             Self::List => {
-                let mut request = ListConsumersRequest::default();
-                loop {
-                    let page = client.consumers(request.clone()).await?;
-                    found.extend(page.consumers);
-                    request.page_token = page.next_page_token;
-                    if request.page_token.is_empty() {
-                        break;
-                    }
+                let mut pages = Pages::of(ListConsumersRequest::default());
+                while let Some(page) = pages.next(&client).await? {
+                    found.extend(page);
                 }
             }
             Self::Get(Named { name }) => match client.consumer(&**name).get().await? {
@@ -89,9 +86,21 @@ impl Consumers {
             }
             Self::Delete(Named { name }) => client.consumer(&**name).delete().await?,
         }
+        if found.is_empty() && matches!(self, Self::List) {
+            eprintln!("downlink: there are no consumers yet");
+        }
         Ok(print(&found, context.format)?)
     }
 }
+
+const COLUMNS: [Column<'_>; 6] = [
+    Column::Text("CONSUMER"),
+    Column::Whole("NEXT OFFSET"),
+    Column::Whole("EVENTS BEHIND"),
+    Column::Whole("TIME BEHIND"),
+    Column::Time("COMMITTED"),
+    Column::Text("ETAG"),
+];
 
 fn print(consumers: &[Consumer], format: Format) -> std::io::Result<()> {
     let mut printer = Printer::new(format);
@@ -99,22 +108,21 @@ fn print(consumers: &[Consumer], format: Format) -> std::io::Result<()> {
         Format::Human if consumers.is_empty() => {}
         Format::Human => {
             let rows: Vec<_> = consumers.iter().map(row).collect();
-            let header = ["CONSUMER", "NEXT OFFSET", "EVENTS BEHIND", "TIME BEHIND", "COMMITTED", "ETAG"];
-            printer.table(header, &rows)?;
+            printer.table(&COLUMNS, &rows)?;
         }
         Format::Json => consumers.iter().try_for_each(|consumer| printer.json(&json(consumer)))?,
     }
     printer.flush()
 }
 
-fn row(consumer: &Consumer) -> [String; 6] {
+fn row(consumer: &Consumer) -> [Cell; 6] {
     [
-        consumer.name.clone(),
-        consumer.next_offset.to_string(),
-        grouped(consumer.events_behind),
-        age_text(consumer.time_behind.map_or(0, |time| time.seconds)),
-        consumer.update_time.as_ref().map(rfc3339).unwrap_or_default(),
-        consumer.etag.clone(),
+        consumer.name.as_str().into(),
+        consumer.next_offset.to_string().into(),
+        grouped(consumer.events_behind).into(),
+        brief_length(consumer.time_behind.map_or(0, |time| time.seconds)).into(),
+        consumer.update_time.as_ref().map(rfc3339).unwrap_or_default().into(),
+        consumer.etag.as_str().into(),
     ]
 }
 

@@ -47,10 +47,13 @@ impl Define {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let definitions = match &self.file {
             None => catalogue::definitions(&self.prefix),
-            Some(file) => read(file).with_context(|| file.display().to_string())?,
+            Some(file) => read(file).with_context(|| format!("cannot read {}", file.display()))?,
         };
-        if definitions.is_empty() {
-            bail!("no definitions");
+        if let (true, Some(file)) = (definitions.is_empty(), &self.file) {
+            bail!(
+                "{} has no definitions; 'downlink signals define --help' says how they are written",
+                file.display()
+            );
         }
         let client = context.connect().await?;
         let (mut first, mut last) = (u64::MAX, 0);

@@ -1,21 +1,21 @@
 //! `downlink export`: a part of the log as a file.
 
-mod parquet;
-
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use downlink_client::time::push_rfc3339;
 use downlink_client::v1::{Event, read_response::Frame};
 use serde_json::{Map, Value as Json};
 
 use super::output::warn_of_gap;
+use super::parquet_file::{Field, write};
 use super::read::{Missing, RangeArguments};
+use super::standard_output::StandardOutput;
 use super::value::{self, ValueKind};
-use super::{Context, event_json};
+use super::{Context, event_json, unmatched};
 
 /// Writes a part of the log as CSV (RFC 4180, with a header), JSON lines or Parquet.
 ///
@@ -25,24 +25,21 @@ use super::{Context, event_json};
 /// Events that are damaged on the server's disk are left out, said so on standard error, and the exit code is 3; with
 /// `--on-damage fail` the export ends there, with exit code 1.
 ///
-/// Parquet has all columns, and one for each kind of value; its times are microseconds in UTC, exact with the nanoseconds
-/// of the second in `event_time_nanos` and `ingest_time_nanos` beside them.
+/// In Parquet a value is in the column of its kind, such as `double_value`; times are microseconds in UTC, exact with the
+/// nanoseconds of the second in `event_time_nanos` and `ingest_time_nanos` beside them. 'downlink import' takes all three
+/// formats in again, bit for bit.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink export --format csv --columns event_time,signal,value --out day.csv
   downlink export --format jsonl --signal 'iss/*' | gzip > day.jsonl.gz
-  downlink export --format parquet --out day.parquet")]
+  downlink export --format parquet --out day.parquet
+  downlink export --format parquet --columns event_time,signal,value,kind --out small.parquet")]
 pub(super) struct Export {
     /// The format of the file.
     #[arg(long, value_enum, default_value_t = FileFormat::Csv)]
     format: FileFormat,
-    /// What to write of each event, in this order.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "offset,signal,event_time,ingest_time,value,quality,source,attributes"
-    )]
+    /// What to write of each event, in this order. All of it by default.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Column::ALL, hide_default_value = true)]
     columns: Vec<Column>,
     #[command(flatten)]
     range: RangeArguments,
@@ -57,7 +54,7 @@ enum FileFormat {
     Csv,
     /// A JSON object a line.
     Jsonl,
-    /// Apache Parquet, for data frames and warehouses; always with all columns.
+    /// Apache Parquet, for data frames and warehouses.
     Parquet,
 }
 
@@ -79,6 +76,35 @@ enum Column {
 }
 
 impl Column {
+    const ALL: [Self; 10] = [
+        Self::Offset,
+        Self::Signal,
+        Self::EventTime,
+        Self::IngestTime,
+        Self::Value,
+        Self::Kind,
+        Self::Quality,
+        Self::Source,
+        Self::Attributes,
+        Self::TraceContext,
+    ];
+
+    /// The same in Parquet.
+    const fn fields(self) -> &'static [Field] {
+        match self {
+            Self::Offset => &[Field::Offset],
+            Self::Signal => &[Field::Signal],
+            Self::EventTime => &[Field::EventTime, Field::EventTimeNanos],
+            Self::IngestTime => &[Field::IngestTime, Field::IngestTimeNanos],
+            Self::Value => &[Field::Double, Field::Int, Field::Bool, Field::String, Field::Bytes],
+            Self::Kind => &[Field::Kind],
+            Self::Quality => &[Field::Quality],
+            Self::Source => &[Field::Source],
+            Self::Attributes => &[Field::Attributes],
+            Self::TraceContext => &[Field::TraceContext],
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Offset => "offset",
@@ -116,13 +142,20 @@ impl Column {
 
 impl Export {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let mut replay = context.connect().await?.read(self.range.request()).await?;
+        let mut columns = Vec::new();
+        for column in &self.columns {
+            ensure!(!columns.contains(column), "--columns has {} twice", column.name());
+            columns.push(*column);
+        }
+        let client = context.connect().await?;
+        let mut replay = client.read(self.range.request()).await?;
         let (out, part) = self.open()?;
-        let mut table = Table::new(self.format, self.columns.clone(), out)?;
-        let mut missing = Missing::default();
+        let mut table = Table::new(self.format, columns, out)?;
+        let (mut missing, mut is_empty) = (Missing::default(), true);
         while let Some(frame) = replay.next().await? {
             match frame {
                 Frame::Events(batch) => {
+                    is_empty &= batch.events.is_empty();
                     for event in &batch.events {
                         table.write(event)?;
                     }
@@ -138,12 +171,13 @@ impl Export {
         if let (Some(part), Some(path)) = (part, &self.out) {
             std::fs::rename(&part, path).with_context(|| cannot_write(path))?;
         }
-        Ok(missing.none()?)
+        missing.none()?;
+        unmatched::account_for(&client, self.range.signals(), is_empty.then_some("no event matches")).await
     }
 
     /// Where to write, and the file that is to be renamed when it is whole.
     fn open(&self) -> anyhow::Result<(Box<dyn Write + Send>, Option<PathBuf>)> {
-        let Some(path) = &self.out else { return Ok((Box::new(std::io::stdout()), None)) };
+        let Some(path) = &self.out else { return Ok((Box::new(StandardOutput::new()), None)) };
         // A pipe or a device stays what it is.
         let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
         let part = if is_special { path.clone() } else { part_of(path) };
@@ -167,7 +201,7 @@ fn cannot_write(path: &Path) -> String {
 enum Table<W: Write + Send> {
     Csv { columns: Vec<Column>, writer: Box<csv::Writer<W>>, cell: String },
     Jsonl { columns: Vec<Column>, writer: BufWriter<W> },
-    Parquet(Box<parquet::Table<W>>),
+    Parquet(Box<write::Table<W>>),
 }
 
 impl<W: Write + Send> Table<W> {
@@ -181,7 +215,10 @@ impl<W: Write + Send> Table<W> {
             FileFormat::Jsonl => {
                 Ok(Self::Jsonl { columns, writer: BufWriter::with_capacity(256 << 10, out) })
             }
-            FileFormat::Parquet => Ok(Self::Parquet(Box::new(parquet::Table::new(out)?))),
+            FileFormat::Parquet => {
+                let fields: Vec<_> = columns.iter().flat_map(|column| column.fields()).copied().collect();
+                Ok(Self::Parquet(Box::new(write::Table::new(&fields, out)?)))
+            }
         }
     }
 

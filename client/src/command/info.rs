@@ -1,5 +1,6 @@
 //! `downlink info`: facts about the log.
 
+use anstyle::Style;
 use clap::Args;
 use downlink_client::time::rfc3339;
 use downlink_client::v1::GetLogInfoResponse;
@@ -7,7 +8,7 @@ use downlink_client::v1::get_log_info_response::State;
 use serde_json::{Value as Json, json};
 
 use super::output::{Printer, grouped};
-use super::{Context, Format};
+use super::{Context, Format, style};
 
 /// Prints identity, ends, totals and size of the log.
 #[derive(Debug, Args)]
@@ -34,6 +35,14 @@ fn state_word(state: State) -> &'static str {
         State::Serving => "serving",
         State::DiskFull => "disk_full",
         State::ReadOnly => "read_only",
+    }
+}
+
+fn state_style(state: State) -> Style {
+    match state {
+        State::Serving => style::GOOD,
+        State::Unspecified => style::DOUBTFUL,
+        State::DiskFull | State::ReadOnly => style::BAD,
     }
 }
 
@@ -69,6 +78,7 @@ fn text(info: &GetLogInfoResponse) -> String {
     let mut text = String::new();
     for (name, field) in fields {
         let shown = match &field {
+            Json::String(shown) if name == "state" => style::painted(shown, state_style(info.state())),
             Json::String(shown) if !shown.is_empty() => shown.clone(),
             Json::Number(number) => grouped(number.as_u64().unwrap_or_default()),
             Json::String(_) | Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => continue,

@@ -1,18 +1,18 @@
 //! `downlink latest`: the newest event of each signal.
 
-use std::time::SystemTime;
-
-use anyhow::Context as _;
 use clap::Args;
 use downlink_client::Client;
 use downlink_client::time::rfc3339;
 use downlink_client::v1::{GetLatestRequest, LatestValue, Quality};
 
-use super::output::{Printer, value_cell};
+use super::length::brief_length;
+use super::moment::Moment;
+use super::output::{Printer, event_value};
+use super::pages::Pages;
 use super::position::Place;
-use super::unmatched::warn_of_unmatched;
+use super::table::{Cell, Column};
 use super::value::quality_word;
-use super::{Context, Format, event_json};
+use super::{Context, Format, event_json, style, unmatched};
 
 /// Prints the newest event of each signal, or of those named, with unit or state where they are defined.
 ///
@@ -42,8 +42,8 @@ impl Latest {
             Some(Place::Offset(offset)) => request.as_of_offset = Some(offset),
             Some(Place::Time(time) | Place::IngestTime(time)) => request.as_of_time = Some(time),
             Some(Place::Ago(length)) => {
-                let then = SystemTime::now().checked_sub(length).context("that is too long ago")?;
-                request.as_of_time = Some(then.into());
+                let Moment(then) = Moment::ago(length).map_err(anyhow::Error::msg)?;
+                request.as_of_time = Some(then);
             }
             Some(place @ (Place::Oldest | Place::Head | Place::Last(_) | Place::Consumer(_))) => {
                 request.as_of_offset = Some(client.lookup(place.into()).await?.offset);
@@ -55,57 +55,60 @@ impl Latest {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
-        let mut request = self.request(&client).await?;
-        let (mut rows, mut is_empty) = (vec![], true);
-        loop {
-            let page = client.latest(request.clone()).await?;
-            is_empty &= page.values.is_empty();
-            for latest in &page.values {
+        let request = self.request(&client).await?;
+        let known = unmatched::ask(&client, &self.signals, async |signals| {
+            let mut pages = Pages::of(GetLatestRequest { signals, ..request.clone() });
+            Ok((pages.next(&client).await?, pages))
+        });
+        let Some((first, mut pages)) = known.await? else { return Ok(()) };
+        let (mut page, mut rows, mut is_empty) = (first, vec![], true);
+        while let Some(values) = page {
+            is_empty &= values.is_empty();
+            for latest in &values {
                 match context.format {
                     Format::Human => rows.push(row(latest)),
                     Format::Json => printer.json(&json(latest))?,
                 }
             }
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() {
-                break;
-            }
+            page = pages.next(&client).await?;
         }
         if context.format == Format::Human && !rows.is_empty() {
-            printer.table(["SIGNAL", "EVENT TIME", "AGE", "OFFSET", "QUALITY", "VALUE"], &rows)?;
+            printer.table(&COLUMNS, &rows)?;
         }
         printer.flush()?;
-        if is_empty || self.signals.len() > 1 {
-            warn_of_unmatched(&client, &self.signals).await?;
-        }
-        Ok(())
+        let why_empty = match self.as_of {
+            None => "no signal has had an event",
+            Some(_) => "no signal had an event by then",
+        };
+        unmatched::account_for(&client, &self.signals, is_empty.then_some(why_empty)).await
     }
 }
 
-fn row(latest: &LatestValue) -> [String; 6] {
+const COLUMNS: [Column<'_>; 6] = [
+    Column::Whole("SIGNAL"),
+    Column::Time("EVENT TIME"),
+    Column::Whole("AGE"),
+    Column::Whole("OFFSET"),
+    Column::Whole("QUALITY"),
+    Column::Text("VALUE"),
+];
+
+fn row(latest: &LatestValue) -> [Cell; 6] {
     let event = latest.event.clone().unwrap_or_default();
     let quality = match (event.quality(), latest.stale) {
-        (quality, true) if quality != Quality::Stale => format!("{}, old", quality_word(quality)),
-        (quality, _) => quality_word(quality).to_owned(),
+        (quality, true) if quality != Quality::Stale => {
+            Cell::new(format!("{}, old", quality_word(quality)), style::DOUBTFUL)
+        }
+        (quality, _) => Cell::new(quality_word(quality), style::of_quality(quality)),
     };
     let value = match (&*latest.state, &*latest.unit) {
-        ("", "") => value_cell(&event),
-        ("", unit) => format!("{} {unit}", value_cell(&event)),
-        (state, _) => format!("{} ({state})", value_cell(&event)),
+        ("", "") => event_value(&event).into(),
+        ("", unit) => format!("{} {unit}", event_value(&event)).into(),
+        (state, _) => Cell::new(format!("{} ({state})", event_value(&event)), style::STATE),
     };
-    let age = latest.age.as_ref().map(|age| age_text(age.seconds)).unwrap_or_default();
+    let age = latest.age.as_ref().map(|age| brief_length(age.seconds)).unwrap_or_default();
     let time = event.event_time.as_ref().map(rfc3339).unwrap_or_default();
-    [event.signal.clone(), time, age, event.offset.to_string(), quality, value]
-}
-
-/// A length of time in whole units.
-pub(super) fn age_text(seconds: i64) -> String {
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3600),
-        172_800.. => format!("{} d", seconds / 86_400),
-    }
+    [event.signal.into(), time.into(), age.into(), event.offset.to_string().into(), quality, value]
 }
 
 fn json(latest: &LatestValue) -> serde_json::Value {

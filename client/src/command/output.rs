@@ -1,12 +1,14 @@
 //! Printing: events and tables for people, JSON lines for programs.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 
 use downlink_client::time::push_rfc3339;
 use downlink_client::v1::{Event, Gap, Quality, Value};
 use serde_json::Value as Json;
 
-use super::{Format, event_json, value};
+use super::standard_output::StandardOutput;
+use super::table::{self, Cell, Column, Surface};
+use super::{Format, event_json, style, value};
 
 /// How much of a long value people are shown; programs get all of it.
 const CHARACTERS_SHOWN: usize = 60;
@@ -16,20 +18,22 @@ const BYTES_SHOWN: usize = 45;
 /// Standard output, buffered. Gaps go there as JSON, and to standard error for people.
 pub(super) struct Printer {
     format: Format,
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<StandardOutput>,
     line: String,
+    is_coloured: bool,
 }
 
 impl Printer {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, out: BufWriter::with_capacity(64 << 10, io::stdout().lock()), line: String::new() }
+        let out = BufWriter::with_capacity(64 << 10, StandardOutput::new());
+        Self { format, out, line: String::new(), is_coloured: style::is_wanted() }
     }
 
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
         match self.format {
             Format::Human => {
                 self.line.clear();
-                push_event(&mut self.line, event);
+                push_event(&mut self.line, event, self.is_coloured);
                 writeln!(self.out, "{}", self.line)
             }
             Format::Json => self.json(&event_json::to_json(event).into()),
@@ -56,41 +60,14 @@ impl Printer {
         self.out.write_all(text.as_bytes())
     }
 
-    /// Rows in aligned columns; the last column is as wide as it likes.
-    pub(super) fn table<const N: usize>(
-        &mut self,
-        header: [&str; N],
-        rows: &[[String; N]],
-    ) -> io::Result<()> {
-        self.columns(&header.map(str::to_owned), rows)
-    }
-
-    /// The same, where the columns are chosen by the user: each row has as many cells as the header.
-    pub(super) fn columns<R: AsRef<[String]>>(&mut self, header: &[String], rows: &[R]) -> io::Result<()> {
-        let width = |(column, header): (usize, &String)| {
-            let cells = rows.iter().map(|row| row.as_ref()[column].chars().count());
-            cells.chain([header.len()]).max().unwrap_or_default()
-        };
-        let widths: Vec<_> = header.iter().enumerate().map(width).collect();
-        for row in std::iter::once(header).chain(rows.iter().map(AsRef::as_ref)) {
-            self.line.clear();
-            push_row(&mut self.line, row, &widths);
-            writeln!(self.out, "{}", self.line.trim_end())?;
-        }
-        Ok(())
+    /// Rows in aligned columns, as wide as the terminal allows.
+    pub(super) fn table<R: AsRef<[Cell]>>(&mut self, columns: &[Column<'_>], rows: &[R]) -> io::Result<()> {
+        let lines = table::lines(columns, rows, Surface::stdout());
+        self.text(&lines)
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-fn push_row(line: &mut String, row: &[String], widths: &[usize]) {
-    for (cell, width) in row.iter().zip(widths) {
-        line.push_str(cell);
-        // Not by a format's width, which ends at 65,535.
-        let padding = width.saturating_sub(cell.chars().count()) + 2;
-        line.extend(std::iter::repeat_n(' ', padding));
     }
 }
 
@@ -101,7 +78,7 @@ pub(super) fn warn_of_gap(gap: &Gap) {
 }
 
 /// `offset  event time  signal  value`, and what is unusual about it.
-fn push_event(line: &mut String, event: &Event) {
+fn push_event(line: &mut String, event: &Event, is_coloured: bool) {
     line.push_str(&format!("{:>8}  ", event.offset));
     let start = line.len();
     if let Some(time) = &event.event_time {
@@ -112,7 +89,12 @@ fn push_event(line: &mut String, event: &Event) {
     line.push_str(&format!("{:24}  ", event.signal));
     push_value_on_one_line(line, event.value.as_ref());
     if !matches!(event.quality(), Quality::Good | Quality::Unspecified) {
-        line.push_str(&format!("  ({})", value::quality_word(event.quality())));
+        let quality = format!("({})", value::quality_word(event.quality()));
+        line.push_str("  ");
+        match is_coloured {
+            true => style::push(line, &quality, style::of_quality(event.quality())),
+            false => line.push_str(&quality),
+        }
     }
     for (key, text) in &event.attributes {
         line.push_str(&format!("  {key}="));
@@ -149,8 +131,8 @@ fn push_size_if_elided(line: &mut String, shown: usize, bytes: usize) {
     }
 }
 
-/// The value of an event as one cell of a table.
-pub(super) fn value_cell(event: &Event) -> String {
+/// The value of an event, as [`value_text`].
+pub(super) fn event_value(event: &Event) -> String {
     event.value.as_ref().map(value_text).unwrap_or_default()
 }
 
@@ -187,21 +169,21 @@ mod tests {
         event.event_time = Some(Timestamp { seconds: 0, nanos: 500_000_000 });
         event.quality = Quality::Bad.into();
         let mut line = String::new();
-        push_event(&mut line, &event);
+        push_event(&mut line, &event, false);
         let expected =
             "       7  1970-01-01T00:00:00.5Z          a                         \"two\\nlines\"  (bad)";
         assert_eq!(line, expected);
+        line.clear();
+        push_event(&mut line, &event, true);
+        assert!(line.ends_with("\x1b[31m(bad)\x1b[0m"), "{line:?}");
     }
 
     #[test]
     fn a_long_value_is_elided_for_people() {
-        let cell = value_cell(&event("a", "ä".repeat(1 << 19)));
+        let cell = event_value(&event("a", "ä".repeat(1 << 19)));
         assert_eq!(cell, format!("\"{}\"… 1,048,576 bytes", "ä".repeat(60)));
-        let cell = value_cell(&event("a", Kind::BytesValue(vec![0; 1 << 20])));
+        let cell = event_value(&event("a", Kind::BytesValue(vec![0; 1 << 20])));
         assert_eq!(cell, format!("base64:{}… 1,048,576 bytes", "A".repeat(60)));
-        let mut line = String::new();
-        push_row(&mut line, &["y".to_owned()], &[1 << 20]);
-        assert_eq!(line.len(), (1 << 20) + 2);
     }
 
     #[test]

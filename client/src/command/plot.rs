@@ -1,4 +1,4 @@
-//! `downlink plot`: a signal over time as a chart, in the terminal or as a picture.
+//! `downlink plot`: signals over time as charts, in the terminal or as a picture.
 
 mod chart;
 mod picture;
@@ -7,48 +7,57 @@ mod terminal;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
-use downlink_client::time::parse_rfc3339;
+use downlink_client::Client;
+use downlink_client::time::rfc3339;
 use downlink_client::v1::aggregate_request::{Function, Resolution};
 use downlink_client::v1::{AggregateRequest, Bucket, ListSignalsRequest};
-use downlink_client::{Client, Timestamp};
 use serde_json::json;
 
+use super::moment::Moment;
 use super::output::Printer;
-use super::{Context, Format};
+use super::{Context, Format, event_json, unmatched};
 use chart::{Chart, Piece};
 
 /// Characters of a terminal that does not say how wide and high it is.
 const TERMINAL: (usize, usize) = (100, 24);
+/// Charts below each other, at most.
+const CHARTS_MAX: usize = 12;
+/// Rows of a terminal for each of several charts, at least.
+const ROWS_MIN: usize = 9;
+/// Pixels of a picture without a --size: its width, the height of one chart, and of each of several.
+const PIXELS: (u32, u32, u32) = (1200, 400, 260);
 
-/// Draws a signal over time: its mean as a line, from its least to its greatest value in each piece of time.
+/// Draws signals over time: the mean as a line, from the least to the greatest value in each piece of time.
 ///
-/// Holes are where no event was: of a signal that comes rarely, fewer --points leave fewer. Numbers only;
-/// true counts as 1, false as 0.
+/// Each signal has a chart and a scale of its own, one below the other, over the same time. Holes are where no event
+/// was: of a signal that comes rarely, fewer --points leave fewer. Numbers only; true counts as 1, false as 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink plot iss/NODE3000005
-  downlink plot iss/NODE3000005 --from 2018-10-12T06:00:00Z --to 2018-10-12T18:00:00Z --out tank.png
-  downlink plot iss/NODE3000005 --out tank.svg --size 1600x500")]
+  downlink plot iss/NODE3000005 --from '2 hours ago'
+  downlink plot iss/NODE3000005 --from 2018-10-12T06:00:00Z --out tank.png
+  downlink plot 'iss/USLAB00003?' --out wheels.svg --size 1600x900")]
 pub(super) struct Plot {
-    /// The signal's name; not a glob.
-    signal: String,
-    /// From this event time on, such as 2018-10-12T06:00:00Z. The first event by default.
-    #[arg(long, value_name = "TIME", value_parser = |text: &str| parse_rfc3339(text))]
-    from: Option<Timestamp>,
+    /// Names or globs: `*` stands for any text without '/', `**` for any text.
+    #[arg(value_name = "SIGNAL", required = true)]
+    signals: Vec<String>,
+    /// From this event time on, such as 2018-10-12T06:00:00Z or '2 hours ago'. The first event by default.
+    #[arg(long, value_name = "TIME")]
+    from: Option<Moment>,
     /// To this event time. The last event by default.
-    #[arg(long, value_name = "TIME", value_parser = |text: &str| parse_rfc3339(text))]
-    to: Option<Timestamp>,
+    #[arg(long, value_name = "TIME")]
+    to: Option<Moment>,
     /// Into how many pieces of time, at most. As many as can be told apart by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
     points: Option<u32>,
     /// Write a picture to this file, .png or .svg, instead of drawing in the terminal.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The size of the picture in pixels.
-    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1200x400", requires = "out")]
-    size: Size,
+    /// The size of the picture in pixels. By default 1200x400, and higher for several signals.
+    #[arg(long, value_name = "WIDTHxHEIGHT", requires = "out")]
+    size: Option<Size>,
 }
 
 /// A picture's size in pixels.
@@ -69,62 +78,94 @@ impl Plot {
     pub(super) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
         let (columns, rows) = terminal_size();
-        let points = self.points.unwrap_or(match &self.out {
-            Some(_) => self.size.0 / 2,
-            None => columns as u32 * 2,
+        let points = self.points.unwrap_or(match (&self.out, self.size) {
+            (Some(_), size) => size.map_or(PIXELS.0, |size| size.0) / 2,
+            (None, _) => columns as u32 * 2,
         });
-        let request = AggregateRequest {
-            signals: vec![self.signal.clone()],
-            start_time: self.from,
-            end_time: self.to,
-            resolution: Some(Resolution::MaxPoints(points)),
-            functions: [Function::Min, Function::Max, Function::Mean].map(i32::from).to_vec(),
-        };
-        let buckets = client.aggregate(request).await?.collect().await?;
-        let chart = self.chart(&client, &buckets).await?;
-        ensure!(chart.span().is_some(), "{} has no numbers in this time", self.signal);
-        if let Some(path) = &self.out {
-            return picture::write(&chart, (self.size.0, self.size.1), path);
+        let buckets = self.buckets(&client, points).await?;
+        if context.format == Format::Json && self.out.is_none() {
+            return print_json(&buckets);
         }
+        let charts = self.charts(&client, &buckets).await?;
+        if let Some(path) = &self.out {
+            let height = if charts.len() == 1 { PIXELS.1 } else { PIXELS.2 * charts.len() as u32 };
+            let size = self.size.unwrap_or(Size(PIXELS.0, height));
+            return picture::write(&charts, (size.0, size.1), path);
+        }
+        let rows = (rows / charts.len()).max(if charts.len() == 1 { 0 } else { ROWS_MIN });
         let mut printer = Printer::new(context.format);
-        match context.format {
-            Format::Human => printer.text(&terminal::draw(&chart, columns, rows))?,
-            Format::Json => {
-                for (number, piece) in chart.pieces.iter().enumerate() {
-                    let Some(Piece { low, mean, high }) = piece else { continue };
-                    let time = chart.middle(number);
-                    printer.json(&json!({"time_seconds": time, "min": low, "mean": mean, "max": high}))?;
-                }
-            }
+        for chart in &charts {
+            printer.text(&terminal::draw(chart, columns, rows))?;
         }
         Ok(printer.flush()?)
     }
 
-    async fn chart(&self, client: &Client, buckets: &[Bucket]) -> anyhow::Result<Chart> {
-        let edge = |bucket: Option<&Bucket>, is_start| {
-            let bucket = bucket?;
-            if is_start { bucket.start_time.as_ref() } else { bucket.end_time.as_ref() }.map(seconds)
-        };
-        let nothing = || format!("{} has no events in this time", self.signal);
-        let from = edge(buckets.first(), true).with_context(nothing)?;
-        let to = edge(buckets.last(), false).with_context(nothing)?;
-        let request = ListSignalsRequest { filter: self.signal.clone(), ..ListSignalsRequest::default() };
-        let unit = client.signals(request).await?.signals.into_iter().next().map(|signal| signal.unit);
-        let title = match unit.filter(|unit| !unit.is_empty()) {
-            Some(unit) => format!("{} [{unit}]", self.signal),
-            None => self.signal.clone(),
-        };
-        Ok(Chart { title, time: (from, to), pieces: buckets.iter().map(piece).collect() })
+    /// What the signals come to, by signal and time.
+    async fn buckets(&self, client: &Client, points: u32) -> anyhow::Result<Vec<Bucket>> {
+        let asked = unmatched::ask(client, &self.signals, async |signals| {
+            let request = AggregateRequest {
+                signals,
+                start_time: self.from.map(|Moment(time)| time),
+                end_time: self.to.map(|Moment(time)| time),
+                resolution: Some(Resolution::MaxPoints(points)),
+                functions: [Function::Min, Function::Max, Function::Mean].map(i32::from).to_vec(),
+            };
+            client.aggregate(request).await?.collect().await
+        });
+        let buckets = asked.await?.unwrap_or_default();
+        unmatched::check(client, &self.signals).await?;
+        Ok(buckets)
+    }
+
+    /// A chart for each signal that has numbers; what has none is said on standard error.
+    async fn charts(&self, client: &Client, buckets: &[Bucket]) -> anyhow::Result<Vec<Chart>> {
+        let signals: Vec<_> = buckets.chunk_by(|one, other| one.signal == other.signal).collect();
+        ensure!(
+            signals.len() <= CHARTS_MAX,
+            "{} signals match, and at most {CHARTS_MAX} are drawn: name fewer, or use 'downlink aggregate'",
+            signals.len()
+        );
+        let mut charts = Vec::new();
+        for buckets in signals {
+            let name = buckets.first().map(|bucket| bucket.signal.clone()).unwrap_or_default();
+            let title = title(client, &name).await?;
+            match Chart::of(title, buckets) {
+                Some(chart) => charts.push(chart),
+                None => eprintln!("downlink: {name} has no numbers in this time"),
+            }
+        }
+        ensure!(!charts.is_empty(), "there is nothing to draw: none of the signals has numbers in this time");
+        Ok(charts)
     }
 }
 
-fn piece(bucket: &Bucket) -> Option<Piece> {
-    Some(Piece { low: bucket.min?, mean: bucket.mean?, high: bucket.max? })
-        .filter(|piece| [piece.low, piece.mean, piece.high].iter().all(|number| number.is_finite()))
+/// A signal's name and unit.
+async fn title(client: &Client, name: &str) -> anyhow::Result<String> {
+    let request = ListSignalsRequest { filter: name.to_owned(), ..ListSignalsRequest::default() };
+    let signals = client.signals(request).await?.signals;
+    let unit = signals.into_iter().find(|signal| signal.name == name).map(|signal| signal.unit);
+    Ok(match unit.filter(|unit| !unit.is_empty()) {
+        Some(unit) => format!("{name} [{unit}]"),
+        None => name.to_owned(),
+    })
 }
 
-fn seconds(time: &Timestamp) -> f64 {
-    time.seconds as f64 + f64::from(time.nanos) / 1e9
+/// A line for each piece of time with numbers in it, at the time where it begins.
+fn print_json(buckets: &[Bucket]) -> anyhow::Result<()> {
+    let mut printer = Printer::new(Format::Json);
+    for bucket in buckets {
+        let Some(Piece { low, mean, high }) = Piece::of(bucket) else { continue };
+        let number = event_json::number_json;
+        printer.json(&json!({
+            "signal": bucket.signal,
+            "event_time": bucket.start_time.as_ref().map(rfc3339),
+            "end_time": bucket.end_time.as_ref().map(rfc3339),
+            "min": number(low),
+            "mean": number(mean),
+            "max": number(high),
+        }))?;
+    }
+    Ok(printer.flush()?)
 }
 
 /// Columns and rows of the terminal, as its shell says.
@@ -150,12 +191,5 @@ mod tests {
         for text in ["", "1200", "0x400", "1200x99", "1x1x1", "20000x400"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_no_number_is_a_hole() {
-        let bucket = |mean| Bucket { min: Some(0.0), mean, max: Some(2.0), ..Bucket::default() };
-        assert_eq!(piece(&bucket(Some(1.0))), Some(Piece { low: 0.0, mean: 1.0, high: 2.0 }));
-        assert_eq!((piece(&bucket(None)), piece(&bucket(Some(f64::INFINITY)))), (None, None));
     }
 }

@@ -7,6 +7,8 @@ use downlink_client::Timestamp;
 use downlink_client::time::{NotATime, parse_rfc3339};
 use downlink_client::v1::{Edge, Filter, Position, position::At};
 
+use super::length::{parse_length, wire_length};
+
 /// What is said to who writes something else.
 const HELP: &str = "give an offset, 'oldest', 'head', 'last 100', '2 hours ago', a time such as \
                     2018-10-12T11:42:08Z, 'ingest:' and a time, or 'consumer:' and a name";
@@ -73,20 +75,6 @@ impl From<Place> for Position {
     }
 }
 
-/// A length of time as people write it: `90s`, `2 hours`, `1h 30m`.
-pub(super) fn parse_length(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("'{text}' is not a length of time: {error}"))
-}
-
-/// A length of time on the wire; the longest there is for one that is longer.
-pub(super) fn wire_length(length: Duration) -> prost_types::Duration {
-    const SECONDS_MAX: u64 = 315_576_000_000;
-    prost_types::Duration {
-        seconds: length.as_secs().min(SECONDS_MAX).cast_signed(),
-        nanos: length.subsec_nanos().cast_signed(),
-    }
-}
-
 /// Which events are wanted.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct FilterArguments {
@@ -146,11 +134,5 @@ mod tests {
         ] {
             assert!(text.parse::<Place>().is_err_and(|error| error.contains(said)), "{text}");
         }
-    }
-
-    #[test]
-    fn a_length_that_no_message_can_hold_is_the_longest() {
-        assert_eq!(wire_length(Duration::MAX).seconds, 315_576_000_000);
-        assert_eq!(wire_length(Duration::from_millis(1_500)).nanos, 500_000_000);
     }
 }

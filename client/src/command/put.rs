@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _};
-use downlink_client::time::parse_rfc3339;
 use downlink_client::v1::{Event, Quality};
-use downlink_client::{Client, Timestamp, event};
+use downlink_client::{Client, event};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::moment::Moment;
 use super::output::Printer;
 use super::value::{self, QualityWord, ValueKind};
 use super::{Context, Format, event_json};
@@ -41,9 +41,9 @@ pub(super) struct Put {
     /// The kind of the value.
     #[arg(long, value_enum)]
     kind: Option<ValueKind>,
-    /// When it happened, RFC 3339. The server's present by default.
-    #[arg(long, value_parser = |text: &str| parse_rfc3339(text))]
-    time: Option<Timestamp>,
+    /// When it happened: RFC 3339, or such as '2 hours ago'. The server's present by default.
+    #[arg(long, value_name = "TIME")]
+    time: Option<Moment>,
     /// How far the value can be trusted.
     #[arg(long, value_enum, default_value_t = QualityWord::Good)]
     quality: QualityWord,
@@ -89,7 +89,7 @@ impl Put {
             None => value::guess(value),
         };
         let event = Event {
-            event_time: self.time,
+            event_time: self.time.map(|Moment(time)| time),
             quality: Quality::from(self.quality).into(),
             source: self.source.clone(),
             attributes: self.attribute.iter().cloned().collect::<BTreeMap<_, _>>(),

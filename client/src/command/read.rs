@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use downlink_client::v1::{Gap, OnDamage, Pacing, Position, ReadRequest, read_response::Frame};
 
-use super::Context;
+use super::length::{parse_length, wire_length};
 use super::output::Printer;
-use super::position::{FilterArguments, Place, parse_length, wire_length};
-use super::unmatched::warn_of_unmatched;
+use super::position::{FilterArguments, Place};
+use super::speed::Speed;
+use super::{Context, unmatched};
 
 /// Prints a part of the log up to its present end, in the order it came in, or --backwards.
 ///
@@ -27,10 +28,10 @@ pub(super) struct Read {
     /// Newest first: from the head, or --from, back to the oldest event, or --to.
     #[arg(long)]
     backwards: bool,
-    /// Replay at a pace: 1 is the original timing, 10 ten times as fast. As fast as possible by default.
-    #[arg(long, value_name = "FACTOR")]
-    speed: Option<f64>,
-    /// With --speed: cut longer silences to this, such as 2s.
+    /// How fast: a factor on the original pace, or max for as fast as possible.
+    #[arg(long, value_name = "max|N", default_value = "max")]
+    speed: Speed,
+    /// With a --speed: cut longer silences to this, such as 2s.
     #[arg(long, value_name = "LENGTH", value_parser = parse_length, requires = "speed")]
     max_gap: Option<Duration>,
     /// Stop after so many events.
@@ -119,7 +120,7 @@ impl Read {
         let mut request = ReadRequest {
             backwards: self.backwards,
             max_events: self.max_events.unwrap_or_default(),
-            pacing: self.speed.map(|speed| Pacing { speed, max_gap }),
+            pacing: self.speed.times().map(|speed| Pacing { speed, max_gap }),
             ..self.range.request()
         };
         if self.backwards && self.range.last.is_some() {
@@ -142,7 +143,7 @@ impl Read {
                     for event in &batch.events {
                         printer.event(event)?;
                     }
-                    if self.speed.is_some() {
+                    if self.speed != Speed::Max {
                         printer.flush()?;
                     }
                 }
@@ -154,9 +155,7 @@ impl Read {
             }
         }
         printer.flush()?;
-        if is_empty {
-            warn_of_unmatched(&client, self.range.signals()).await?;
-        }
-        Ok(missing.none()?)
+        missing.none()?;
+        unmatched::account_for(&client, self.range.signals(), is_empty.then_some("no event matches")).await
     }
 }

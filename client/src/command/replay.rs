@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,17 +13,17 @@ use downlink_client::iss::time::year_of_file_name;
 use downlink_client::v1::{Event, Position, ReadRequest, Value, position::At, read_response::Frame};
 use downlink_client::{Appender, Client, Encoding, Timestamp};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::output::{Printer, grouped};
+use super::Context;
+use super::file_transfer::{CHUNKS_AHEAD, Chunk, Summary, read_ahead};
+use super::output::grouped;
 use super::source_file::{checksum, rewound};
-use super::{Context, Format};
+use super::speed::Speed;
 
-const CHUNK_ROWS: usize = 1000;
-const CHUNKS_AHEAD: usize = 8;
+/// Rows that make no sense are named up to so many, and counted.
 const BAD_ROWS_SHOWN: usize = 5;
 
 /// Replays a recording of the public feed into the log.
@@ -55,27 +54,6 @@ pub(super) struct Replay {
     retry_seconds: u64,
 }
 
-/// The pace of a replay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Speed {
-    /// As fast as possible.
-    Max,
-    /// So many times the original pace.
-    Times(f64),
-}
-
-impl FromStr for Speed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self::Max);
-        }
-        let times = text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0);
-        times.map(Self::Times).ok_or_else(|| "give 'max' or a number above 0".to_owned())
-    }
-}
-
 /// Replays the recording that the arguments name.
 pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()> {
     let name = replay.file.file_name().and_then(|name| name.to_str());
@@ -88,7 +66,8 @@ pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()
         bail!("{path} does not say its year: its name does not begin with one; give --year");
     };
     let bar = progress_bar(&file).with_context(|| path.clone())?;
-    let recording = Recording::open(rewound(&file)?, year, &replay.prefix).with_context(|| path.clone())?;
+    let mut recording =
+        Recording::open(rewound(&file)?, year, &replay.prefix).with_context(|| path.clone())?;
     let source = format!("replay/{name}");
     let options = AppenderOptions {
         producer_epoch: replay.epoch,
@@ -101,21 +80,25 @@ pub(super) async fn run(replay: &Replay, context: &Context) -> anyhow::Result<()
     let resumed = appender.resume_point().durable_events;
 
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
-    let reading = tokio::task::spawn_blocking(move || read_ahead(recording, resumed, &sender));
+    let mut shown = 0;
+    let on_bad = move |bad: BadRow| {
+        shown += 1;
+        if shown <= BAD_ROWS_SHOWN {
+            eprintln!("downlink: skipped {bad}");
+        }
+        Ok(())
+    };
+    let reading = tokio::task::spawn_blocking(move || {
+        read_ahead(|| Ok(recording.next_row()?), resumed, on_bad, &sender)
+    });
     let start = Instant::now();
     let sending = Sending { client, appender, bar: bar.clone(), speed: replay.speed, source };
     let totals = sending.run(chunks).await;
     // A reader that failed ends the chunks early: its error comes first.
-    let read = reading.await.context("the reading thread panicked")?.with_context(|| path.clone())?;
+    let seen = reading.await.context("the reading thread panicked")?.with_context(|| path.clone())?;
     let totals = totals?;
     bar.finish_and_clear();
-    ensure!(
-        read.good >= resumed,
-        "{path}: the log has {resumed} events of this recording, which has only {}; give --epoch to replay it anew",
-        read.good
-    );
-    let summary = Summary { name, totals, resumed, read, seconds: start.elapsed().as_secs_f64() };
-    summary.print(context.format)
+    Summary { file: path, totals, resumed, seen, took: start.elapsed() }.print(context.format)
 }
 
 /// How many of the recording's rows are on disk, on standard error; nowhere if that is not a terminal.
@@ -128,61 +111,6 @@ fn progress_bar(file: &File) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(rows).with_style(style))
 }
 
-/// What the reading thread hands over.
-enum Chunk {
-    /// The last of the rows that the log has already.
-    Resumed(Row),
-    /// Rows to send.
-    Rows(Vec<Row>),
-}
-
-/// What the reading thread has seen.
-#[derive(Debug, Default)]
-struct RowsRead {
-    good: u64,
-    bad: u64,
-    bad_shown: Vec<BadRow>,
-}
-
-/// Reads to the end, or until nobody takes the chunks any more.
-fn read_ahead(
-    mut recording: Recording,
-    resumed: u64,
-    chunks: &mpsc::Sender<Chunk>,
-) -> anyhow::Result<RowsRead> {
-    let (mut read, mut rows) = (RowsRead::default(), Vec::with_capacity(CHUNK_ROWS));
-    while let Some(row) = recording.next_row()? {
-        let row = match row {
-            Ok(row) => row,
-            Err(bad) => {
-                read.bad += 1;
-                if read.bad_shown.len() < BAD_ROWS_SHOWN {
-                    read.bad_shown.push(bad);
-                }
-                continue;
-            }
-        };
-        read.good += 1;
-        let chunk = if read.good == resumed {
-            Chunk::Resumed(row)
-        } else if read.good > resumed {
-            rows.push(row);
-            if rows.len() < CHUNK_ROWS {
-                continue;
-            }
-            Chunk::Rows(std::mem::replace(&mut rows, Vec::with_capacity(CHUNK_ROWS)))
-        } else {
-            continue;
-        };
-        if chunks.blocking_send(chunk).is_err() {
-            return Ok(read);
-        }
-    }
-    // Nobody there means that sending has failed, which says so itself.
-    let _ = chunks.blocking_send(Chunk::Rows(rows));
-    Ok(read)
-}
-
 struct Sending {
     client: Client,
     appender: Appender,
@@ -192,7 +120,7 @@ struct Sending {
 }
 
 impl Sending {
-    async fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> anyhow::Result<Totals> {
+    async fn run(mut self, mut chunks: mpsc::Receiver<Chunk<Row>>) -> anyhow::Result<Totals> {
         let notices = announce_outages(self.appender.progress(), self.bar.clone());
         let start = Instant::now();
         let mut pace = None;
@@ -204,7 +132,7 @@ impl Sending {
                     self.check_resumed(&row).await?;
                     continue;
                 }
-                Chunk::Rows(rows) => rows,
+                Chunk::Next(rows) => rows,
             };
             sent += rows.len() as u64;
             for row in rows {
@@ -290,63 +218,4 @@ fn announce_outages(mut progress: watch::Receiver<Progress>, bar: ProgressBar) -
             }
         }
     })
-}
-
-struct Summary<'a> {
-    name: &'a str,
-    totals: Totals,
-    resumed: u64,
-    read: RowsRead,
-    seconds: f64,
-}
-
-impl Summary<'_> {
-    fn print(&self, format: Format) -> anyhow::Result<()> {
-        let sent = self.totals.durable_events;
-        let rate = sent as f64 / self.seconds;
-        for bad in &self.read.bad_shown {
-            eprintln!("downlink: skipped {bad}");
-        }
-        let mut printer = Printer::new(format);
-        match format {
-            Format::Json => printer.json(&json!({
-                "file": self.name,
-                "events_sent": sent,
-                "events_resumed": self.resumed,
-                "rejected_rows": self.read.bad,
-                "already_complete": sent == 0,
-                "seconds": self.seconds,
-                "events_per_second": rate.round(),
-                "reconnects": self.totals.reconnects,
-                "last_offset": self.totals.last_offset,
-            }))?,
-            Format::Human if sent == 0 => {
-                let resumed = grouped(self.resumed);
-                printer.text(&format!("all {resumed} events of {} are in the log already\n", self.name))?;
-            }
-            Format::Human => printer.text(&format!(
-                "{} events sent in {:.1} s ({}/s), {} were there already, {} rows skipped\n",
-                grouped(sent),
-                self.seconds,
-                grouped(rate as u64),
-                grouped(self.resumed),
-                grouped(self.read.bad)
-            ))?,
-        }
-        Ok(printer.flush()?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn speeds_are_max_or_a_factor() {
-        assert_eq!("max".parse(), Ok(Speed::Max));
-        assert_eq!("0.5".parse(), Ok(Speed::Times(0.5)));
-        for text in ["0", "-1", "inf", "nan", "fast"] {
-            assert!(text.parse::<Speed>().is_err(), "{text}");
-        }
-    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use downlink_client::{SubscriptionOptions, v1};
 
+use super::length::parse_length;
+
 /// Which changes of a signal are wanted, and what the server does when they come too fast.
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
@@ -15,13 +17,13 @@ pub(super) struct ReportArguments {
     #[arg(long, value_name = "NUMBER", requires = "on_change", default_value_t = 0.0)]
     deadband: f64,
     /// Only the newest event of each signal in each period, such as '1s'.
-    #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration, conflicts_with = "on_change")]
+    #[arg(long, value_name = "PERIOD", value_parser = parse_length, conflicts_with = "on_change")]
     sample: Option<Duration>,
     /// At most one event of a signal in this time, such as '500ms'.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "sample")]
+    #[arg(long, value_name = "TIME", value_parser = parse_length, conflicts_with = "sample")]
     min_interval: Option<Duration>,
     /// The newest event of a signal again when there was nothing of it for this time, such as '1min'.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_length)]
     resend: Option<Duration>,
     /// Begin with the newest event of each signal.
     #[arg(long)]

@@ -5,10 +5,11 @@ use downlink_client::time::rfc3339;
 use downlink_client::v1::{ListSignalsRequest, Signal};
 
 use super::define::Define;
-use super::output::{Printer, grouped, value_cell};
-use super::unmatched::warn_of_unmatched;
+use super::output::{Printer, grouped};
+use super::pages::Pages;
+use super::table::{Cell, Column};
 use super::value::ValueKind;
-use super::{Context, Format, definition_json, event_json};
+use super::{Context, Format, definition_json, event_json, style, unmatched};
 
 /// Lists the signals of the log, by name, with what is defined of them.
 #[derive(Debug, Args)]
@@ -41,53 +42,56 @@ impl Signals {
     async fn list(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
-        let mut request = ListSignalsRequest { filter: self.glob.clone(), ..ListSignalsRequest::default() };
-        let (mut rows, mut is_empty) = (vec![], true);
-        loop {
-            let page = client.signals(request.clone()).await?;
-            is_empty &= page.signals.is_empty();
-            for signal in &page.signals {
+        let request = ListSignalsRequest { filter: self.glob.clone(), ..ListSignalsRequest::default() };
+        let (mut pages, mut rows, mut is_empty) = (Pages::of(request), vec![], true);
+        while let Some(page) = pages.next(&client).await? {
+            is_empty &= page.is_empty();
+            for signal in &page {
                 match context.format {
                     Format::Human => rows.push(row(signal)),
                     Format::Json => printer.json(&json(signal))?,
                 }
             }
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() {
-                break;
-            }
         }
         if context.format == Format::Human && !rows.is_empty() {
-            printer.table(
-                ["SIGNAL", "EVENTS", "KIND", "UNIT", "LAST EVENT TIME", "LAST VALUE", "DESCRIPTION"],
-                &rows,
-            )?;
+            printer.table(&COLUMNS, &rows)?;
         }
         printer.flush()?;
-        if is_empty {
-            warn_of_unmatched(&client, std::slice::from_ref(&self.glob)).await?;
-        }
-        Ok(())
+        let globs = Some(self.glob.clone()).filter(|glob| !glob.is_empty());
+        let globs = globs.as_slice();
+        unmatched::account_for(&client, globs, is_empty.then_some("the log has no signals")).await
     }
 }
 
-fn row(signal: &Signal) -> [String; 7] {
-    let latest = signal.latest.clone().unwrap_or_default();
-    let kind =
-        latest.value.as_ref().and_then(|value| value.kind.as_ref()).map(|kind| ValueKind::of(kind).name());
+const COLUMNS: [Column<'_>; 6] = [
+    Column::Whole("SIGNAL"),
+    Column::Whole("EVENTS"),
+    Column::Whole("KIND"),
+    Column::Text("UNIT"),
+    Column::Time("LAST EVENT TIME"),
+    Column::Text("DESCRIPTION"),
+];
+
+fn row(signal: &Signal) -> [Cell; 6] {
+    let latest = signal.latest.as_ref();
+    let kind = latest.and_then(|latest| latest.value.as_ref()?.kind.as_ref());
+    let kind = kind.map(|kind| ValueKind::of(kind).name()).or_else(|| definition_json::value_type(signal));
     let title = match (&*signal.display_name, &*signal.description) {
         ("", description) => description,
         (title, _) => title,
     };
+    let time = latest.and_then(|latest| latest.event_time.as_ref());
     [
-        signal.name.clone(),
-        grouped(signal.event_count),
-        kind.or_else(|| definition_json::value_type(signal)).unwrap_or_default().to_owned(),
-        signal.unit.clone(),
-        latest.event_time.as_ref().map(rfc3339).unwrap_or_default(),
-        value_cell(&latest),
+        signal.name.as_str().into(),
+        grouped(signal.event_count).into(),
+        kind.unwrap_or_default().into(),
+        signal.unit.as_str().into(),
+        time.map_or_else(
+            || Cell::new("defined, no events yet", style::DOUBTFUL),
+            |time| rfc3339(time).into(),
+        ),
         // One line: all of it is in the JSON.
-        title.lines().next().unwrap_or_default().to_owned(),
+        title.lines().next().unwrap_or_default().into(),
     ]
 }
 

@@ -8,10 +8,10 @@ use downlink_client::{Frame, SubscriptionOptions};
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use super::Context;
 use super::output::Printer;
 use super::position::{FilterArguments, Place};
 use super::report::ReportArguments;
+use super::{Context, unmatched};
 
 /// Prints events as they come, until Ctrl-C. Comes back by itself when the server is restarted.
 #[derive(Debug, Args)]
@@ -52,6 +52,7 @@ impl Tail {
         let options = self.report.apply(options);
         let mut subscription = client.subscribe(options).await?;
         announce_outages(subscription.disconnected());
+        unmatched::warn(&client, self.filter.signals()).await?;
         let (mut printer, mut has_started) = (Printer::new(context.format), false);
         loop {
             let delivery = tokio::select! {

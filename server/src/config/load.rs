@@ -156,7 +156,11 @@ fn explain(figment: &Figment, error: figment::Error) -> Error {
     if let Kind::UnknownField(key, _) = error.kind {
         return Error::Unknown { place: place(&key), key };
     }
-    let problem = error.kind.to_string();
+    let given = figment.find_value("listen").ok().filter(|_| key == "listen");
+    let problem = match given.as_ref().and_then(Value::as_str) {
+        Some(given) => format!("'{given}' is not an address and a port; write it like 127.0.0.1:50051"),
+        None => error.kind.to_string(),
+    };
     // Syntax errors have no key.
     if key.is_empty() {
         let problem = problem.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -49,12 +49,16 @@ fn wrong_settings_are_named_with_their_place() {
     let cases = [
         (with(Some("bogus = 1"), &[], &[]), "unknown setting `bogus` in"),
         (with(Some("listen = 5"), &[], &[]), "setting `listen` in"),
+        (with(None, &[], &[("listen", "foo")]), "'foo' is not an address and a port"),
         (with(Some("listen = "), &[], &[]), "cannot be understood"),
         (
             with(Some("batch_events_max = 0"), &[], &[]),
             "downlink.toml: 0 is out of bounds: choose 1 to 100000",
         ),
-        (with(None, &[("DOWNLINK_LISTEN", "nowhere")], &[]), "the environment (DOWNLINK_LISTEN): invalid"),
+        (
+            with(None, &[("DOWNLINK_LISTEN", "nowhere")], &[]),
+            "the environment (DOWNLINK_LISTEN): 'nowhere' is not",
+        ),
         (with(None, &[("DOWNLINK_BATCH_EVENTS_MAX", "-1")], &[]), "(DOWNLINK_BATCH_EVENTS_MAX)"),
         (with(None, &[], &[("bogus", "1")]), "unknown setting `bogus` in the flags"),
         (with(None, &[], &[("read_batch_events_max", "5")]), "`read_batch_events`"),

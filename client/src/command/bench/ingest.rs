@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -11,22 +11,30 @@ use downlink_client::append::{AppendStream, BatchBuilder};
 use downlink_client::v1::append_stream_request::Open;
 use downlink_client::v1::append_stream_response::Message;
 use hdrhistogram::Histogram;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::load::Load;
-use super::{conditions, median};
+use super::pace::Turns;
+use super::surroundings::Surroundings;
+use super::{conditions, median, report};
 use crate::command::encoding::EncodingWord;
 use crate::command::output::{Printer, grouped};
 use crate::command::{Context, Format};
 
-/// Appends telemetry over one stream, as fast as it is acknowledged, and prints events a second.
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// Appends telemetry over one stream, and prints events a second.
 ///
-/// The telemetry is in memory before the clock starts; encoding it is timed. Acknowledged means on disk. Each run is
-/// a new producer: its events stay in the log.
+/// As fast as it is acknowledged; with --rate batches are due at that pace, and an acknowledgement is measured from when
+/// its batch was due, so what waits behind a slow one counts as slow too. The telemetry is in memory before the clock
+/// starts; encoding it is timed. Acknowledged means on disk; the head of the log must have moved by as many events, so
+/// nobody else may append meanwhile. Each run is a new producer: its events stay in the log.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink bench ingest --file 2018-10-12_full_day.csv.zst
-  downlink bench ingest --encoding columns
+  downlink bench ingest --encoding columns --disk-dir data
+  downlink bench ingest --rate 500000
   downlink bench ingest --events 1000000 --signals 150 --output json")]
 pub(in crate::command) struct Ingest {
     /// A recording to send, as `feed replay` takes it. Made-up telemetry by default.
@@ -50,9 +58,11 @@ pub(in crate::command) struct Ingest {
     /// How often to measure.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
     runs: u64,
-    /// Where to measure the disk's fdatasync: give a directory on the server's disk.
-    #[arg(long, value_name = "DIR")]
-    disk_dir: Option<PathBuf>,
+    /// Events a second. Unset: as many as are acknowledged.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    rate: Option<u32>,
+    #[command(flatten)]
+    surroundings: Surroundings,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser {
@@ -67,9 +77,8 @@ impl Ingest {
             None => Load::synthetic(self.events as usize, self.signals as usize),
         };
         ensure!(load.events() > 0, "there is nothing to send");
-        let disk_dir = self.disk_dir.clone().unwrap_or_else(std::env::temp_dir);
-        let sync_times = conditions::sync_times(&disk_dir)?;
-        let before = client.info().await?;
+        let disk = self.surroundings.disk()?;
+        let (before, usage, start) = (client.info().await?, self.surroundings.usage()?, Instant::now());
         let mut ack_times = conditions::times()?;
         let mut printer = Printer::new(context.format);
         let mut rates = vec![];
@@ -81,17 +90,24 @@ impl Ingest {
             }
             rates.push(rate);
         }
+        let server = self.surroundings.used_since(usage, start.elapsed().as_secs_f64())?;
         let after = client.info().await?;
-        let events = (load.events() as u64 * self.runs) as f64;
-        let per_event = |before: u64, after: u64| (after as f64 - before as f64) / events;
+        let (events, moved) = (load.events() as u64 * self.runs, after.head_offset - before.head_offset);
+        ensure!(
+            moved == events,
+            "{events} events were acknowledged, but the log's head moved by {moved}: does anybody else append?"
+        );
+        let per_event = |before: u64, after: u64| (after as f64 - before as f64) / events as f64;
         let report = json!({
             "bench": "ingest",
             "events_per_second": median(rates.clone()).round(),
             "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+            "acknowledged_events": events,
             "acknowledgement_ms": conditions::percentiles(&ack_times),
-            "fdatasync_4k_ms": conditions::percentiles(&sync_times),
+            "fdatasync_4k_ms": disk,
             "bytes_on_disk_per_event": per_event(before.bytes_on_disk, after.bytes_on_disk),
             "payload_bytes_per_event": per_event(before.payload_bytes, after.payload_bytes),
+            "server": server,
             "conditions": {
                 "machine": conditions::machine(),
                 "load": self.file.as_ref().map_or("made up".to_owned(), |path| path.display().to_string()),
@@ -101,17 +117,14 @@ impl Ingest {
                 "batch_events": self.batch,
                 "window_batches": self.window,
                 "streams": 1,
-                "sync": "fdatasync of every group commit before its acknowledgement",
-                "fdatasync_measured_in": disk_dir.display().to_string(),
+                "rate_per_second": self.rate,
+                "measured_from": if self.rate.is_some() { "when the batch was due" } else { "when it was sent" },
+                "sync": conditions::SYNC,
                 "server_version": after.server_version,
                 "server_url": client.url(),
             },
         });
-        match context.format {
-            Format::Human => printer.text(&text(&report))?,
-            Format::Json => printer.json(&report)?,
-        }
-        Ok(printer.flush()?)
+        report::print(&mut printer, context.format, &report)
     }
 
     /// Sends everything once. Gives events a second, from the first batch to the last acknowledgement.
@@ -128,75 +141,60 @@ impl Ingest {
             0 => usize::MAX,
             limit => limit as usize,
         });
-        let (mut builder, mut sent_at) = (BatchBuilder::default(), VecDeque::new());
-        let (mut next, mut sequence, mut settled) = (0, 0, 0);
+        let mut turns = self.turns(load.events(), batch_events);
+        let (mut builder, mut in_flight) = (BatchBuilder::default(), VecDeque::new());
+        let (mut next, mut sequence, mut settled, mut acknowledged) = (0, 0, 0, 0);
         let start = Instant::now();
-        while next < load.events() || !sent_at.is_empty() {
-            while next < load.events() && sent_at.len() < self.window as usize {
-                let batch = match self.encoding {
-                    EncodingWord::Rows => load.encode(next, batch_events, &mut builder),
-                    EncodingWord::Columns => load.columns(next, batch_events),
-                };
-                next += batch.len();
-                sequence += 1;
-                sent_at.push_back(Instant::now());
-                if !stream.try_send(sequence, batch) {
-                    // The stream has ended: its last answer says why.
-                    break;
+        while next < load.events() || !in_flight.is_empty() {
+            tokio::select! {
+                biased;
+                due = turns.next(), if next < load.events() && in_flight.len() < self.window as usize => {
+                    let batch = match self.encoding {
+                        EncodingWord::Rows => load.encode(next, batch_events, &mut builder),
+                        EncodingWord::Columns => load.columns(next, batch_events),
+                    };
+                    next += batch.len();
+                    sequence += 1;
+                    in_flight.push_back((due.context("a batch without a turn")?, batch.len()));
+                    // False if the stream has ended: its last answer says why.
+                    stream.try_send(sequence, batch);
                 }
-            }
-            match stream.next().await?.context("the server ended the stream in the middle")? {
-                Message::Ack(ack) => {
+                answer = stream.next(), if !in_flight.is_empty() => {
+                    let through = acknowledgement(answer?)?;
                     let now = Instant::now();
-                    while settled < ack.through_sequence {
+                    while settled < through {
                         settled += 1;
-                        let sent = sent_at.pop_front().context("an acknowledgement of nothing")?;
-                        times.saturating_record(now.duration_since(sent).as_micros() as u64);
+                        let (due, events) = in_flight.pop_front().context("an acknowledgement of nothing")?;
+                        times.saturating_record(now.duration_since(due).as_micros() as u64);
+                        acknowledged += events;
                     }
                 }
-                Message::Reject(reject) => {
-                    bail!("a batch was refused: {}", reject.problem.unwrap_or_default().message)
-                }
-                Message::Opened(_) | Message::Draining(_) => bail!("the server is about to stop"),
             }
         }
+        ensure!(acknowledged == load.events(), "{acknowledged} of {} events acknowledged", load.events());
         Ok(load.events() as f64 / start.elapsed().as_secs_f64())
+    }
+
+    /// When each batch is due.
+    fn turns(&self, events: usize, batch_events: usize) -> Turns {
+        let batches = events.div_ceil(batch_events) as f64;
+        let rate = self.rate.map(|rate| f64::from(rate) / batch_events as f64);
+        // A turn too many is not taken.
+        let lasting = rate.map_or(FOR_EVER, |rate| Duration::from_secs_f64((batches + 1.0) / rate));
+        Turns::deal(1, rate, lasting).remove(0)
     }
 }
 
-fn text(report: &Json) -> String {
-    let number = |pointer: &str| report.pointer(pointer).and_then(Json::as_f64).unwrap_or_default();
-    let times = |name: &str| {
-        let at = |quantile: &str| number(&format!("/{name}/{quantile}"));
-        format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", at("p50"), at("p99"), at("max"))
-    };
-    let condition = |name: &str| match report.pointer(&format!("/conditions/{name}")) {
-        Some(Json::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => String::new(),
-    };
-    format!(
-        "median           {} events/s\n\
-         acknowledgement  {}\n\
-         fdatasync 4 KiB  {}  ({})\n\
-         on disk          {:.2} bytes/event, {:.2} of them payload\n\
-         machine          {}, {} cores, Linux {}\n\
-         conditions       {} events of {} signals a run, {} of {}, {} in flight, one stream, fdatasync before \
-         acknowledgement, server {}\n",
-        grouped(number("/events_per_second") as u64),
-        times("acknowledgement_ms"),
-        times("fdatasync_4k_ms"),
-        condition("fdatasync_measured_in"),
-        number("/bytes_on_disk_per_event"),
-        number("/payload_bytes_per_event"),
-        condition("machine/cpu"),
-        condition("machine/cores"),
-        condition("machine/kernel"),
-        condition("events_per_run"),
-        condition("signals"),
-        condition("encoding"),
-        condition("batch_events"),
-        condition("window_batches"),
-        condition("server_version"),
-    )
+/// Up to which sequence everything is on disk, if that is what the server says.
+fn acknowledgement(answer: Option<Message>) -> anyhow::Result<u64> {
+    match answer.context("the server ended the stream in the middle")? {
+        Message::Ack(ack) => {
+            ensure!(!ack.duplicate, "batch {} was in the log already", ack.through_sequence);
+            Ok(ack.through_sequence)
+        }
+        Message::Reject(reject) => {
+            bail!("a batch was refused: {}", reject.problem.unwrap_or_default().message)
+        }
+        Message::Opened(_) | Message::Draining(_) => bail!("the server is about to stop"),
+    }
 }

@@ -44,6 +44,7 @@ impl Latest {
         let client = context.connect().await?;
         let request = GetLatestRequest { signals: self.signals.clone(), ..GetLatestRequest::default() };
         let values = client.latest(request.clone()).await?.values.len();
+        let disk = self.surroundings.disk()?;
         let (usage, start) = (self.surroundings.usage()?, Instant::now());
         let lasting = Duration::from_secs(u64::from(self.seconds));
         let mut running = JoinSet::new();
@@ -59,6 +60,7 @@ impl Latest {
             "answer_ms": conditions::percentiles(&times),
             "answers": times.len(),
             "signals_in_an_answer": values,
+            "fdatasync_4k_ms": disk,
             "server": self.surroundings.used_since(usage, start.elapsed().as_secs_f64())?,
             "conditions": {
                 "machine": conditions::machine(),

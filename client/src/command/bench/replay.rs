@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Args;
 use downlink_client::Encoding;
 use downlink_client::v1::{self, EventBatch, ReadRequest, read_response::Frame};
 use serde_json::json;
 
-use super::{conditions, median};
+use super::surroundings::Surroundings;
+use super::{conditions, median, report};
 use crate::command::encoding::EncodingWord;
 use crate::command::output::{Printer, grouped};
 use crate::command::{Context, Format};
@@ -27,6 +28,8 @@ pub(in crate::command) struct Replay {
     /// Events in a message, at most; 0: as the server likes.
     #[arg(long, value_name = "N", default_value_t = 0)]
     batch: u32,
+    #[command(flatten)]
+    surroundings: Surroundings,
 }
 
 impl Replay {
@@ -34,20 +37,28 @@ impl Replay {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
         let (mut rates, mut events) = (vec![], 0_u64);
+        let disk = self.surroundings.disk()?;
+        let (usage, begun) = (self.surroundings.usage()?, Instant::now());
         for run in 1..=self.runs {
             let start = Instant::now();
-            events = 0;
+            let before = std::mem::take(&mut events);
             let encoding = v1::Encoding::from(Encoding::from(self.encoding)).into();
             let request = ReadRequest { encoding, max_batch_events: self.batch, ..ReadRequest::default() };
             let mut replay = client.read_raw(request).await?;
             while let Some(frame) = replay.next().await? {
                 match frame {
                     Frame::Events(batch) => events += count(&batch),
-                    Frame::Gap(_) => {}
+                    Frame::Gap(gap) => {
+                        bail!("events {} to {} are missing", gap.first_offset, gap.last_offset)
+                    }
                     Frame::End(_) => break,
                 }
             }
             ensure!(events > 0, "the log is empty: there is nothing to read");
+            ensure!(
+                run == 1 || events == before,
+                "the log has grown from {before} to {events} events: does anybody append?"
+            );
             let rate = events as f64 / start.elapsed().as_secs_f64();
             if context.format == Format::Human {
                 printer.text(&format!("run {run}: {} events/s\n", grouped(rate as u64)))?;
@@ -55,30 +66,26 @@ impl Replay {
             }
             rates.push(rate);
         }
-        let median = median(rates.clone());
-        match context.format {
-            Format::Human => {
-                let (median, events) = (grouped(median as u64), grouped(events));
-                let encoding = self.encoding.as_str();
-                printer
-                    .text(&format!("median  {median} events/s, {events} events, one reader, {encoding}\n"))?;
-            }
-            Format::Json => printer.json(&json!({
-                "bench": "replay",
-                "events_per_second": median.round(),
-                "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
-                "conditions": {
-                    "machine": conditions::machine(),
-                    "events_per_run": events,
-                    "encoding": self.encoding.as_str(),
-                    "batch_events": self.batch,
-                    "readers": 1,
-                    "server_version": client.info().await?.server_version,
-                    "server_url": client.url(),
-                },
-            }))?,
-        }
-        Ok(printer.flush()?)
+        let server = self.surroundings.used_since(usage, begun.elapsed().as_secs_f64())?;
+        let info = client.info().await?;
+        let report = json!({
+            "bench": "replay",
+            "events_per_second": median(rates.clone()).round(),
+            "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+            "fdatasync_4k_ms": disk,
+            "bytes_on_disk_per_event": info.bytes_on_disk as f64 / events as f64,
+            "server": server,
+            "conditions": {
+                "machine": conditions::machine(),
+                "events_per_run": events,
+                "encoding": self.encoding.as_str(),
+                "batch_events": self.batch,
+                "readers": 1,
+                "server_version": info.server_version,
+                "server_url": client.url(),
+            },
+        });
+        report::print(&mut printer, context.format, &report)
     }
 }
 

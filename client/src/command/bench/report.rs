@@ -14,11 +14,17 @@ pub(super) fn print(printer: &mut Printer, format: Format, report: &Json) -> any
     Ok(printer.flush()?)
 }
 
+/// A line for each figure, and one for each condition.
 fn text(report: &Json) -> String {
     let Some(entries) = report.as_object() else { return String::new() };
-    let width = entries.keys().map(String::len).max().unwrap_or_default();
-    let shown = entries.iter().filter(|(_, value)| !value.is_null());
-    shown.map(|(name, value)| format!("{:width$}  {}\n", name.replace('_', " "), cell(value))).collect()
+    let (conditions, figures): (Vec<_>, Vec<_>) = entries.iter().partition(|(name, _)| *name == "conditions");
+    let conditions = conditions.into_iter().filter_map(|(_, conditions)| conditions.as_object()).flatten();
+    let lines: Vec<_> = figures.into_iter().chain(conditions).filter(|(_, value)| !value.is_null()).collect();
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    lines
+        .iter()
+        .map(|(name, value)| format!("{:width$}  {}\n", name.replace('_', " "), cell(value)))
+        .collect()
 }
 
 fn cell(value: &Json) -> String {
@@ -48,8 +54,10 @@ mod tests {
 
     #[test]
     fn people_get_a_line_for_each_figure() {
-        let report = json!({"bench": "x", "events_per_second": 1234567.0, "ms": {"p50": 0.5, "max": null}, "no": null});
-        let expected = "bench              x\nevents per second  1,234,567\nms                 p50 0.50\n";
+        let report = json!({"bench": "x", "events_per_second": 1234567.0, "ms": {"p50": 0.5, "max": null}, "no": null,
+            "conditions": {"clients": 4}});
+        let expected = "bench              x\nevents per second  1,234,567\nms                 p50 0.50\n\
+            clients            4\n";
         assert_eq!(super::text(&report), expected);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use downlink_client::append::{AppendStream, BatchBuilder};
 use downlink_client::v1::append_stream_request::Open;
@@ -67,7 +67,7 @@ impl Tail {
             let follower = Follower::begin(client, &signal, zero, u64::from(batches * self.batch)).await?;
             followers.spawn(follower.run());
         }
-        let usage = self.surroundings.usage()?;
+        let (before, usage) = (client.info().await?, self.surroundings.usage()?);
         let start = Instant::now();
         let rate = f64::from(self.rate) / f64::from(self.batch);
         let turns = Turns::deal(1, Some(rate), Duration::from_secs(u64::from(self.seconds))).remove(0);
@@ -79,14 +79,21 @@ impl Tail {
         {
             times.add(follower??)?;
         }
-        let seconds = start.elapsed().as_secs_f64();
+        let server = self.surroundings.used_since(usage, start.elapsed().as_secs_f64())?;
+        let after = client.info().await?;
+        let (sent, moved) = (u64::from(batches * self.batch), after.head_offset - before.head_offset);
+        ensure!(
+            moved == sent,
+            "{sent} events were acknowledged, but the log's head moved by {moved}: does anybody else append?"
+        );
         let report = json!({
             "bench": "tail",
             "delivery_ms": conditions::percentiles(&times),
             "acknowledgement_ms": conditions::percentiles(&ack_times),
             "fdatasync_4k_ms": disk,
             "delivered_events": times.len(),
-            "server": self.surroundings.used_since(usage, seconds)?,
+            "bytes_on_disk_per_event": (after.bytes_on_disk as f64 - before.bytes_on_disk as f64) / sent as f64,
+            "server": server,
             "conditions": {
                 "machine": conditions::machine(),
                 "subscribers": self.subscribers,
@@ -95,7 +102,7 @@ impl Tail {
                 "measured_from": "when the event was due",
                 "seconds": self.seconds,
                 "sync": conditions::SYNC,
-                "server_version": client.info().await?.server_version,
+                "server_version": after.server_version,
                 "server_url": client.url(),
             },
         });
@@ -161,7 +168,7 @@ impl Follower {
         let mut subscription =
             client.subscribe(SubscribeRequest { filter, ..SubscribeRequest::default() }).await?;
         let first = subscription.next().await.context("the subscription ended")??;
-        anyhow::ensure!(matches!(first.frame, Frame::Started(_)), "not the first frame: {first:?}");
+        ensure!(matches!(first.frame, Frame::Started(_)), "not the first frame: {first:?}");
         Ok(Self { subscription, zero, events })
     }
 
@@ -173,7 +180,7 @@ impl Follower {
             let Frame::Events(batch) = delivery.frame else { continue };
             let now = self.zero.elapsed().as_nanos() as u64;
             for event in batch.events {
-                anyhow::ensure!(event.offset > last_offset, "offset {} after {last_offset}", event.offset);
+                ensure!(event.offset > last_offset, "offset {} after {last_offset}", event.offset);
                 last_offset = event.offset;
                 let Some(Kind::IntValue(due)) = event.value.and_then(|value| value.kind) else {
                     bail!("an event of somebody else");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use downlink_client::append::{AppendStream, BatchBuilder};
 use downlink_client::v1::append_stream_request::Open;
@@ -68,13 +68,11 @@ impl Unary {
         let seconds = start.elapsed().as_secs_f64();
         let server = self.surroundings.used_since(usage, seconds)?;
         let after = client.info().await?;
-        let appended = |info: &downlink_client::v1::GetLogInfoResponse| {
-            info.totals.as_ref().map_or(0, |totals| totals.appended_events)
-        };
-        let events = appended(&after) - appended(&before);
-        if events < times.len() {
-            bail!("{} events were acknowledged, but the log grew by {events} only", times.len());
-        }
+        let (events, moved) = (times.len(), after.head_offset - before.head_offset);
+        ensure!(
+            moved == events,
+            "{events} events were acknowledged, but the log's head moved by {moved}: does anybody else append?"
+        );
         let commits = after.commits.saturating_sub(before.commits).max(1);
         let report = json!({
             "bench": "unary",
@@ -82,6 +80,7 @@ impl Unary {
             "acknowledgement_ms": conditions::percentiles(&times),
             "fdatasync_4k_ms": disk,
             "events_per_sync": events as f64 / commits as f64,
+            "bytes_on_disk_per_event": (after.bytes_on_disk as f64 - before.bytes_on_disk as f64) / events.max(1) as f64,
             "server": server,
             "conditions": {
                 "machine": conditions::machine(),

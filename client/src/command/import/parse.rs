@@ -1,21 +1,23 @@
-//! Lines of a file as events: CSV with a header, or JSON lines.
+//! A file as events: CSV with a header, JSON lines, or Parquet.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Lines as TextLines, Read};
 
 use anyhow::{Context as _, bail};
 use downlink_client::time::parse_rfc3339;
 use downlink_client::v1::{Event, Quality, Value};
 
-use super::FileFormat;
 use crate::command::event_json;
+use crate::command::parquet_file::read::Rows;
 use crate::command::value::{self, QualityWord, ValueKind};
 
 type Input = Box<dyn Read + Send>;
 
-/// The events of a file, line by line.
-pub(super) enum Lines {
+/// The events of a file, one by one.
+pub(super) enum Events {
     Csv { columns: Vec<Column>, records: Box<csv::StringRecordsIntoIter<Input>> },
     Jsonl { lines: TextLines<BufReader<Input>>, number: u64 },
+    Parquet(Box<Rows>),
 }
 
 /// What a column of CSV holds.
@@ -28,15 +30,21 @@ pub(super) enum Column {
     Quality,
     Source,
     Attributes,
+    TraceContext,
     /// The log's own; a new log gives its own.
     ReadOver,
 }
 
-impl Lines {
-    pub(super) fn open(format: FileFormat, input: Input) -> anyhow::Result<Self> {
-        if format == FileFormat::Jsonl {
-            return Ok(Self::Jsonl { lines: BufReader::new(input).lines(), number: 0 });
-        }
+impl Events {
+    pub(super) fn jsonl(input: Input) -> Self {
+        Self::Jsonl { lines: BufReader::new(input).lines(), number: 0 }
+    }
+
+    pub(super) fn parquet(file: File) -> anyhow::Result<Self> {
+        Ok(Self::Parquet(Box::new(Rows::open(file)?)))
+    }
+
+    pub(super) fn csv(input: Input) -> anyhow::Result<Self> {
         let mut reader = csv::Reader::from_reader(input);
         let header = reader.headers().context("no CSV header")?;
         let columns = header.iter().map(column).collect::<anyhow::Result<Vec<_>>>()?;
@@ -48,9 +56,10 @@ impl Lines {
         Ok(Self::Csv { columns, records: Box::new(reader.into_records()) })
     }
 
-    /// The next event; an inner error is about one line, an outer one about the file.
+    /// The next event; an inner error is about one line or row, an outer one about the file.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<anyhow::Result<Event>>> {
         match self {
+            Self::Parquet(rows) => rows.next(),
             Self::Jsonl { lines, number } => loop {
                 let Some(line) = lines.next().transpose()? else { return Ok(None) };
                 *number += 1;
@@ -80,9 +89,11 @@ fn column(name: &str) -> anyhow::Result<Column> {
         "quality" => Column::Quality,
         "source" => Column::Source,
         "attributes" => Column::Attributes,
-        "offset" | "ingest_time" | "trace_context" => Column::ReadOver,
+        "trace_context" => Column::TraceContext,
+        "offset" | "ingest_time" => Column::ReadOver,
         other => bail!(
-            "column '{other}' is unknown: known are signal, value, kind, event_time, quality, source, attributes"
+            "column '{other}' is unknown: known are signal, value, kind, event_time, quality, source, attributes, \
+             trace_context"
         ),
     })
 }
@@ -101,6 +112,7 @@ fn event(columns: &[Column], record: &csv::StringRecord) -> anyhow::Result<Event
             Column::Quality => {
                 event.quality = Quality::from(event_json::word::<QualityWord>(cell)?).into();
             }
+            Column::TraceContext => event.trace_context = value::parse_hex(cell)?,
             Column::Attributes => {
                 event.attributes =
                     serde_json::from_str(cell).context("attributes are not a JSON object of texts")?;
@@ -122,9 +134,12 @@ mod tests {
     use downlink_client::v1::value::Kind;
     use std::io::Cursor;
 
-    fn read(format: FileFormat, text: &str) -> Vec<anyhow::Result<Event>> {
-        let mut lines = Lines::open(format, Box::new(Cursor::new(text.to_owned()))).unwrap();
-        std::iter::from_fn(|| lines.next().unwrap()).collect()
+    fn read(mut events: Events) -> Vec<anyhow::Result<Event>> {
+        std::iter::from_fn(|| events.next().unwrap()).collect()
+    }
+
+    fn input(text: &str) -> Input {
+        Box::new(Cursor::new(text.to_owned()))
     }
 
     #[test]
@@ -134,7 +149,7 @@ mod tests {
             8,12,,b,,,\n\
             9,x,int,c,,,\n\
             10,\"two\nlines\",string,d,,,\n";
-        let events = read(FileFormat::Csv, text);
+        let events = read(Events::csv(input(text)).unwrap());
         let first = events[0].as_ref().unwrap();
         assert_eq!((first.value.clone(), first.quality()), (event("", 12.0).value, Quality::Bad));
         assert_eq!((first.event_time.unwrap().seconds, first.attributes["k"].as_str()), (0, "v"));
@@ -145,7 +160,7 @@ mod tests {
 
     #[test]
     fn json_lines_are_events() {
-        let events = read(FileFormat::Jsonl, "{\"signal\":\"a\",\"value\":1}\n\n{\"signal\":\"b\"}\n");
+        let events = read(Events::jsonl(input("{\"signal\":\"a\",\"value\":1}\n\n{\"signal\":\"b\"}\n")));
         assert_eq!(events[0].as_ref().unwrap().value, Some(Value { kind: Some(Kind::IntValue(1)) }));
         assert!(format!("{:#}", events[1].as_ref().unwrap_err()).starts_with("line 3"));
     }
@@ -153,7 +168,7 @@ mod tests {
     #[test]
     fn a_header_without_what_is_needed_is_refused() {
         for text in ["", "signal\n", "signal,value,colour\n"] {
-            assert!(Lines::open(FileFormat::Csv, Box::new(Cursor::new(text))).is_err(), "{text}");
+            assert!(Events::csv(input(text)).is_err(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A chart as a picture: PNG or SVG.
+//! Charts as a picture, one below the other: PNG or SVG.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,20 +13,22 @@ use plotters::style::{FontStyle, register_font};
 use super::chart::Chart;
 
 const FONT: &str = "sans-serif";
+/// How large a piece of time that stands alone is drawn.
+const POINT: i32 = 3;
 
-/// Writes the chart, in so many pixels, as what the file's name says.
-pub(super) fn write(chart: &Chart, (width, height): (u32, u32), path: &Path) -> anyhow::Result<()> {
+/// Writes the charts, in so many pixels, as what the file's name says.
+pub(super) fn write(charts: &[Chart], (width, height): (u32, u32), path: &Path) -> anyhow::Result<()> {
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
         .map_err(|_| anyhow!("the font is damaged"))?;
     let bytes = match path.extension().and_then(|extension| extension.to_str()) {
         Some("svg") => {
             let mut text = String::new();
-            draw(SVGBackend::with_string(&mut text, (width, height)).into_drawing_area(), chart)?;
+            draw(SVGBackend::with_string(&mut text, (width, height)).into_drawing_area(), charts)?;
             text.into_bytes()
         }
         Some("png") => {
             let mut pixels = vec![0; width as usize * height as usize * 3];
-            draw(BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area(), chart)?;
+            draw(BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area(), charts)?;
             encode(&pixels, width, height)?
         }
         Some(_) | None => bail!("{} ends neither in .png nor in .svg", path.display()),
@@ -45,15 +47,26 @@ fn encode(pixels: &[u8], width: u32, height: u32) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The range of each piece as a band, the mean as a line over it; both end at holes.
-fn draw<B: DrawingBackend>(area: DrawingArea<B, Shift>, chart: &Chart) -> anyhow::Result<()>
+fn draw<B: DrawingBackend>(area: DrawingArea<B, Shift>, charts: &[Chart]) -> anyhow::Result<()>
+where
+    B::ErrorType: Error + Send + Sync + 'static,
+{
+    area.fill(&WHITE)?;
+    for (part, chart) in area.split_evenly((charts.len(), 1)).iter().zip(charts) {
+        draw_one(part, chart)?;
+    }
+    Ok(area.present()?)
+}
+
+/// The range of each piece as a band, the mean as a line over it; both end at holes. A piece between two holes is a
+/// point in its range.
+fn draw_one<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> anyhow::Result<()>
 where
     B::ErrorType: Error + Send + Sync + 'static,
 {
     let (low, high) = chart.span().context("there is nothing to draw")?;
     let margin = (high - low) * 0.05;
-    area.fill(&WHITE)?;
-    let mut plot = ChartBuilder::on(&area)
+    let mut plot = ChartBuilder::on(area)
         .caption(&chart.title, (FONT, 22))
         .margin(12)
         .x_label_area_size(36)
@@ -66,31 +79,24 @@ where
         .label_style((FONT, 14))
         .light_line_style(WHITE)
         .draw()?;
-    for run in runs(chart) {
+    for run in chart.runs() {
         let at = |piece: &usize| chart.middle(*piece);
         let pieces = run.iter().filter_map(|piece| Some((at(piece), chart.pieces[*piece]?)));
-        let above = pieces.clone().map(|(time, piece)| (time, piece.high));
-        let below = pieces.clone().rev().map(|(time, piece)| (time, piece.low));
-        plot.draw_series([Polygon::new(above.chain(below).collect::<Vec<_>>(), BLUE.mix(0.2))])?;
-        plot.draw_series(LineSeries::new(
-            pieces.map(|(time, piece)| (time, piece.mean)),
-            BLUE.stroke_width(2),
-        ))?;
-    }
-    Ok(area.present()?)
-}
-
-/// The pieces with values, run by run.
-fn runs(chart: &Chart) -> Vec<Vec<usize>> {
-    let mut runs: Vec<Vec<usize>> = vec![];
-    for (number, piece) in chart.pieces.iter().enumerate() {
-        match runs.last_mut() {
-            Some(run) if piece.is_some() && run.last() == Some(&number.wrapping_sub(1)) => run.push(number),
-            Some(_) | None if piece.is_some() => runs.push(vec![number]),
-            Some(_) | None => {}
+        let means = pieces.clone().map(|(time, piece)| (time, piece.mean));
+        if run.len() == 1 {
+            let ranges = pieces.map(|(time, piece)| {
+                PathElement::new([(time, piece.low), (time, piece.high)], BLUE.mix(0.4))
+            });
+            plot.draw_series(ranges)?;
+            plot.draw_series(means.map(|mean| Circle::new(mean, POINT, BLUE.filled())))?;
+            continue;
         }
+        let above = pieces.clone().map(|(time, piece)| (time, piece.high));
+        let below = pieces.rev().map(|(time, piece)| (time, piece.low));
+        plot.draw_series([Polygon::new(above.chain(below).collect::<Vec<_>>(), BLUE.mix(0.2))])?;
+        plot.draw_series(LineSeries::new(means, BLUE.stroke_width(2)))?;
     }
-    runs
+    Ok(())
 }
 
 /// A time as short as the axis allows: the day, or the time of day.
@@ -112,11 +118,11 @@ mod tests {
         };
         let chart =
             Chart { title: "tank".to_owned(), time: (0.0, 3600.0), pieces: (0..20).map(piece).collect() };
-        assert_eq!(runs(&chart).iter().map(Vec::len).collect::<Vec<_>>(), [7, 12]);
+        assert_eq!(chart.runs().iter().map(Vec::len).collect::<Vec<_>>(), [7, 12]);
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str| dir.path().join(name);
-        write(&chart, (400, 200), &file("a.png")).unwrap();
-        write(&chart, (400, 200), &file("a.svg")).unwrap();
+        write(std::slice::from_ref(&chart), (400, 200), &file("a.png")).unwrap();
+        write(std::slice::from_ref(&chart), (400, 200), &file("a.svg")).unwrap();
         let decoded = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(file("a.png")).unwrap()));
         let mut reader = decoded.read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
@@ -126,6 +132,15 @@ mod tests {
             "a blue line"
         );
         assert!(std::fs::read_to_string(file("a.svg")).unwrap().contains("polyline"));
-        assert!(write(&chart, (400, 200), &file("a.gif")).is_err());
+        let alone = Chart {
+            pieces: vec![None, piece(1), None, piece(2)],
+            title: "alone".to_owned(),
+            ..chart.clone()
+        };
+        write(&[chart.clone(), alone], (400, 400), &file("b.svg")).unwrap();
+        let both = std::fs::read_to_string(file("b.svg")).unwrap();
+        assert_eq!(both.matches("<circle").count(), 2, "a piece that stands alone is a point");
+        assert!(both.contains("tank") && both.contains("alone") && both.contains("polyline"));
+        assert!(write(std::slice::from_ref(&chart), (400, 200), &file("a.gif")).is_err());
     }
 }
