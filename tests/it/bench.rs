@@ -56,6 +56,16 @@ async fn every_bench_measures_what_it_says_and_names_its_conditions() {
 
     let report = bench(&server, &["latest", "bench/*", "--rate", "50", "--seconds", "1"]);
     assert_eq!((number(&report, "/answers"), number(&report, "/signals_in_an_answer")), (50.0, 7.0));
+
+    // Three runs of 1,000 s, a day apart.
+    let ingest = ["ingest", "--events", "9000", "--signals", "9", "--runs", "3", "--shift", "1d"];
+    bench(&server, &ingest);
+    for (last, events) in [(&[][..], 3_000.0), (&["--last", "1d"][..], 1_000.0)] {
+        let aggregate = ["aggregate", "bench/8", "--points", "100", "--rate", "20", "--seconds", "1"];
+        let report = bench(&server, &[&aggregate, last].concat());
+        assert_eq!((number(&report, "/answers"), number(&report, "/events_in_an_answer")), (20.0, events));
+        assert!(number(&report, "/buckets_in_an_answer") <= 100.0);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `downlink bench`: how fast the server and its disk are, said with the conditions.
 
+mod aggregate;
 mod conditions;
 mod ingest;
 mod latest;
@@ -20,13 +21,15 @@ use super::Context;
 #[command(after_help = "Examples:
   downlink bench ingest
   downlink bench unary --clients 64 --rate 10000
-  downlink bench tail --subscribers 100")]
+  downlink bench tail --subscribers 100
+  downlink bench aggregate iss/NODE3000005 --last 30d")]
 pub(super) enum Bench {
     Ingest(ingest::Ingest),
     Unary(unary::Unary),
     Replay(replay::Replay),
     Tail(tail::Tail),
     Latest(latest::Latest),
+    Aggregate(aggregate::Aggregate),
 }
 
 impl Bench {
@@ -37,6 +40,7 @@ impl Bench {
             Self::Replay(replay) => replay.run(context).await,
             Self::Tail(tail) => tail.run(context).await,
             Self::Latest(latest) => latest.run(context).await,
+            Self::Aggregate(aggregate) => aggregate.run(context).await,
         }
     }
 }

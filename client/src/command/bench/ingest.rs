@@ -18,6 +18,7 @@ use super::pace::Turns;
 use super::surroundings::Surroundings;
 use super::{conditions, median, report};
 use crate::command::encoding::EncodingWord;
+use crate::command::length::parse_length;
 use crate::command::output::{Printer, grouped};
 use crate::command::{Context, Format};
 
@@ -33,6 +34,7 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink bench ingest --file 2018-10-12_full_day.csv.zst
+  downlink bench ingest --file 2018-10-12_full_day.csv.zst --runs 30 --shift 1d
   downlink bench ingest --encoding columns --disk-dir data
   downlink bench ingest --rate 500000
   downlink bench ingest --events 1000000 --signals 150 --output json")]
@@ -58,6 +60,9 @@ pub(in crate::command) struct Ingest {
     /// How often to measure.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
     runs: u64,
+    /// How much later the events of each run are than those of the run before: `1d` makes a month of a day.
+    #[arg(long, value_name = "LENGTH", value_parser = parse_length, default_value = "0s")]
+    shift: Duration,
     /// Events a second. Unset: as many as are acknowledged.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     rate: Option<u32>,
@@ -83,6 +88,7 @@ impl Ingest {
         let mut printer = Printer::new(context.format);
         let mut rates = vec![];
         for run in 1..=self.runs {
+            ensure!(run == 1 || load.shift(self.shift), "--shift leads beyond the year 9999");
             let rate = self.send(&client, &mut load, &mut ack_times).await?;
             if context.format == Format::Human {
                 printer.text(&format!("run {run}: {} events/s\n", grouped(rate as u64)))?;
@@ -112,6 +118,7 @@ impl Ingest {
                 "machine": conditions::machine(),
                 "load": self.file.as_ref().map_or("made up".to_owned(), |path| path.display().to_string()),
                 "events_per_run": load.events(),
+                "shift_per_run": humantime::format_duration(self.shift).to_string(),
                 "signals": load.signals(),
                 "encoding": self.encoding.as_str(),
                 "batch_events": self.batch,

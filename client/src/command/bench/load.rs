@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use downlink_client::append::{BatchBuilder, EncodedBatch};
@@ -11,6 +12,10 @@ use downlink_client::iss::recording::Recording;
 use downlink_client::iss::time::year_of_file_name;
 use downlink_client::v1::{Event, EventColumns, Value, value::Kind};
 use downlink_client::{Timestamp, columns, event};
+
+/// The last second there is, in 9999.
+const SECONDS_MAX: i64 = 253_402_300_799;
+const SECOND_NANOS: i32 = 1_000_000_000;
 
 /// Events, compact: names are kept once.
 pub(super) struct Load {
@@ -52,6 +57,20 @@ impl Load {
             ((n % signals) as u32, time, Kind::DoubleValue(value))
         };
         Self { templates: (0..signals).map(template).collect(), rows: (0..events).map(row).collect() }
+    }
+
+    /// Moves all event times by so much; `false` where that leads beyond the year 9999.
+    pub(super) fn shift(&mut self, by: Duration) -> bool {
+        for (_, time, _) in &mut self.rows {
+            let nanos = time.nanos + by.subsec_nanos().cast_signed();
+            let Some(seconds) = time.seconds.checked_add_unsigned(by.as_secs()) else { return false };
+            let seconds = seconds.saturating_add(i64::from(nanos / SECOND_NANOS));
+            *time = Timestamp { seconds, nanos: nanos % SECOND_NANOS };
+            if time.seconds > SECONDS_MAX {
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) fn events(&self) -> usize {
@@ -117,6 +136,13 @@ mod tests {
         let sizes = (0..2500).step_by(1000).map(|start| load.encode(start, 1000, &mut builder).len());
         assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1000, 500]);
         assert_eq!((load.events(), load.signals()), (2500, 7));
+        let before: Vec<Timestamp> = load.rows.iter().map(|row| row.1).collect();
+        assert!(load.shift(Duration::new(86_400, 999_999_999)));
+        let nanos = |time: &Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+        let shifted =
+            load.rows.iter().zip(before).map(|((_, after, _), before)| nanos(after) - nanos(&before));
+        assert!(shifted.into_iter().all(|by| by == 86_400_999_999_999));
+        assert!(!load.shift(Duration::from_secs(300_000_000_000)));
         let sizes = (0..2500).step_by(1000).map(|start| load.columns(start, 1000).len());
         assert_eq!(sizes.collect::<Vec<_>>(), [1000, 1000, 500]);
     }
