@@ -16,8 +16,19 @@ use crate::keys::{self, FORMAT_VERSION};
 pub(crate) struct Facts {
     /// Bytes of its stored blocks.
     pub(crate) payload_bytes: u64,
-    /// Ingest time of its first event that can be read.
-    pub(crate) ingest_time_first: Option<Timestamp>,
+    /// Of its events that can be read; `None` if there are none.
+    pub(crate) times: Option<FactTimes>,
+}
+
+/// When the events of a segment were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FactTimes {
+    /// Ingest time of the first.
+    pub(crate) ingest_first: Timestamp,
+    /// Ingest time of the last, which is the latest.
+    pub(crate) ingest_last: Timestamp,
+    /// The latest event time.
+    pub(crate) event_last: Timestamp,
 }
 
 /// The facts by segment, in memory and in the store of derived state. What is missing there is found out again by
@@ -32,28 +43,40 @@ pub(crate) struct FactBook {
 impl Facts {
     /// As the index of the segment has it.
     pub(crate) fn of(index: &SegmentIndex) -> Self {
-        let first = index.blocks().first();
-        Self {
-            payload_bytes: index.payload_bytes(),
-            ingest_time_first: first.map(|block| block.ingest_time_first),
-        }
+        let blocks = index.blocks();
+        let times = blocks.first().zip(blocks.last()).zip(index.event_time_last());
+        let times = times.map(|((first, last), event_last)| FactTimes {
+            ingest_first: first.ingest_time_first,
+            ingest_last: last.ingest_time_last,
+            event_last,
+        });
+        Self { payload_bytes: index.payload_bytes(), times }
     }
 
     fn encode(&self, log_id: Uuid) -> Vec<u8> {
         let mut writer = Writer::new(FORMAT_VERSION);
         writer.bytes(log_id.as_bytes()).u64(self.payload_bytes);
-        writer.u64(u64::from(self.ingest_time_first.is_some()));
-        writer.time(self.ingest_time_first.unwrap_or(Timestamp::EPOCH));
+        writer.u64(u64::from(self.times.is_some()));
+        if let Some(FactTimes { ingest_first, ingest_last, event_last }) = self.times {
+            writer.time(ingest_first).time(ingest_last).time(event_last);
+        }
         writer.finish()
     }
 
-    /// `None` for those of another log.
+    /// `None` for those of another log. Those of an earlier version, which knew less, are malformed.
     fn decode(bytes: &[u8], log_id: Uuid) -> Result<Option<Self>, Fault> {
         let mut reader = Reader::new(bytes, FORMAT_VERSION)?;
         let is_ours = reader.bytes()? == log_id.as_bytes();
-        let (payload_bytes, has_time) = (reader.u64()?, reader.u64()? != 0);
-        let time = reader.time()?;
-        Ok(is_ours.then_some(Self { payload_bytes, ingest_time_first: has_time.then_some(time) }))
+        let (payload_bytes, has_times) = (reader.u64()?, reader.u64()? != 0);
+        let times = match has_times {
+            true => Some(FactTimes {
+                ingest_first: reader.time()?,
+                ingest_last: reader.time()?,
+                event_last: reader.time()?,
+            }),
+            false => None,
+        };
+        Ok(is_ours.then_some(Self { payload_bytes, times }))
     }
 }
 
@@ -97,8 +120,13 @@ mod tests {
     #[test]
     fn facts_round_trip_and_those_of_another_log_are_not_taken() {
         let (ours, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        for ingest_time_first in [None, Some(Timestamp::MAX), Some(Timestamp::MIN)] {
-            let facts = Facts { payload_bytes: u64::MAX, ingest_time_first };
+        let times = FactTimes {
+            ingest_first: Timestamp::MIN,
+            ingest_last: Timestamp::EPOCH,
+            event_last: Timestamp::MAX,
+        };
+        for times in [None, Some(times)] {
+            let facts = Facts { payload_bytes: u64::MAX, times };
             assert_eq!(Facts::decode(&facts.encode(ours), ours), Ok(Some(facts)));
             assert_eq!(Facts::decode(&facts.encode(other), ours), Ok(None));
         }

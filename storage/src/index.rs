@@ -15,17 +15,29 @@ pub(crate) struct SegmentIndex {
     /// For each signal, ascending positions in `blocks`.
     postings: HashMap<SignalId, Vec<u32>>,
     payload_bytes: u64,
+    /// The latest event time.
+    event_time_last: Option<Timestamp>,
 }
 
 impl SegmentIndex {
     /// Takes note of the next block, whose stored value has `stored_bytes`.
     pub(crate) fn push(&mut self, summary: Summary, signals: &[BlockSignal], stored_bytes: usize) {
         let position = self.blocks.len() as u32;
-        self.blocks.push(summary);
+        self.list(summary);
         for signal in signals {
             self.postings.entry(signal.id).or_default().push(position);
         }
         self.payload_bytes += stored_bytes as u64;
+    }
+
+    fn list(&mut self, block: Summary) {
+        self.event_time_last = self.event_time_last.max(Some(block.event_time_max));
+        self.blocks.push(block);
+    }
+
+    /// The latest event time.
+    pub(crate) fn event_time_last(&self) -> Option<Timestamp> {
+        self.event_time_last
     }
 
     /// Where the last block ends.
@@ -177,7 +189,7 @@ impl SegmentIndex {
         let mut reader = Reader::new(bytes, FORMAT_VERSION)?;
         let mut index = Self { payload_bytes: reader.u64()?, ..Self::default() };
         for _ in 0..reader.count()? {
-            index.blocks.push(Summary {
+            index.list(Summary {
                 first_offset: reader.offset()?,
                 events: reader.u64()?,
                 event_time_min: reader.time()?,

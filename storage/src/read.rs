@@ -128,6 +128,15 @@ pub enum Seek {
 pub(crate) fn seek(shared: &Shared, seek: Seek) -> Result<Offset, Error> {
     let head = shared.head();
     for entry in shared.segments.entries() {
+        // What ends earlier need not be opened.
+        let times = shared.segments.facts(entry).and_then(|facts| facts.times);
+        let may_hold = times.is_some_and(|times| match seek {
+            Seek::EventTime(time) => times.event_last >= time,
+            Seek::IngestTime(time) => times.ingest_last >= time,
+        });
+        if !may_hold {
+            continue;
+        }
         let Ok(segment) = shared.segments.open(entry) else { continue };
         let mut from = entry.first;
         loop {

@@ -157,7 +157,7 @@ impl Segments {
     }
 
     /// What is known of a segment. A sealed one is opened for it once in the life of the log, at the most.
-    fn facts(&self, entry: Entry) -> Option<Facts> {
+    pub(crate) fn facts(&self, entry: Entry) -> Option<Facts> {
         if let Some(facts) = self.facts.get(entry.first).filter(|_| entry.is_sealed()) {
             return Some(facts);
         }
@@ -172,7 +172,7 @@ impl Segments {
 
     /// Ingest time of the oldest event that can be read.
     pub(crate) fn ingest_time_first(&self) -> Option<Timestamp> {
-        self.facts(self.entries().first().copied()?)?.ingest_time_first
+        Some(self.facts(self.entries().first().copied()?)?.times?.ingest_first)
     }
 
     fn opening(&self) -> MutexGuard<'_, ()> {

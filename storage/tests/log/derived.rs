@@ -2,10 +2,10 @@
 
 use downlink_storage::engine::Engine;
 use downlink_storage::engine::memory::MemoryEngine;
-use downlink_storage::{Appended, Log, Opened, SignalInfo, Totals, Wait};
+use downlink_storage::{Appended, Log, Opened, Seek, SignalInfo, Timestamp, Totals, Wait};
 
 use crate::support::{
-    append, by_producer, by_request, events, open, open_producer, read_whole, small_options,
+    append, by_producer, by_request, events, offset, open, open_producer, read_whole, small_options, time_ms,
 };
 
 /// All that does not come from reading the blocks one by one.
@@ -114,6 +114,15 @@ fn facts_about_a_log_of_many_segments_are_told_without_opening_them() {
         let after = log.info().unwrap();
         assert_eq!(engine.opens() == opens, is_known, "{} stores were opened", engine.opens() - opens);
         assert_eq!((after.payload_bytes, after.oldest_time), (before.payload_bytes, before.oldest_time));
+        // Nor are those opened in which a moment cannot be.
+        let opens = engine.opens();
+        let last = time_ms(1_600_000_000_000 + i64::from(SEGMENTS) + 1);
+        assert_eq!(log.seek(Seek::EventTime(last)).unwrap(), offset(3 * u64::from(SEGMENTS)));
+        assert!(engine.opens() <= opens + 1, "{} stores were opened", engine.opens() - opens);
+        let opens = engine.opens();
+        assert_eq!(log.seek(Seek::EventTime(Timestamp::MAX)).unwrap(), log.head());
+        assert_eq!(log.seek(Seek::IngestTime(Timestamp::MAX)).unwrap(), log.head());
+        assert_eq!(engine.opens(), opens);
     }
 }
 
