@@ -1,5 +1,6 @@
 //! The whole server in process, over real gRPC: hostile input, faults of the disk, and the drain.
 
+mod aggregate;
 pub(crate) mod columns;
 mod faults;
 mod hostile;
@@ -19,6 +20,7 @@ use downlink_proto::v1::value::Kind;
 use downlink_proto::v1::{
     AppendRequest, AppendStreamRequest, Event, GetLogInfoRequest, IngestTotals, Value, append_stream_request,
 };
+use downlink_storage::engine::Engine;
 use downlink_storage::engine::memory::MemoryEngine;
 use downlink_storage::{Log, SystemClock};
 use tokio::net::TcpListener;
@@ -44,10 +46,15 @@ struct Fixture {
 
 impl Fixture {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let engine = MemoryEngine::new();
+        Self::start_on(engine.clone(), Arc::new(engine), change).await
+    }
+
+    /// On `disk`, which keeps what it holds in `engine`.
+    async fn start_on(engine: MemoryEngine, disk: Arc<dyn Engine>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::standard();
         change(&mut config);
-        let engine = MemoryEngine::new();
-        let log = Log::open(Arc::new(engine.clone()), Arc::new(SystemClock), config.log_options()).unwrap();
+        let log = Log::open(disk, Arc::new(SystemClock), config.log_options()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::with_log(config, log, Arc::new(SystemClock), listener).unwrap();
         let address = server.address();

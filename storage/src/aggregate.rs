@@ -2,19 +2,22 @@
 //! blocks where they do not.
 //!
 //! The work is done in steps of about one block each, so that whoever waits can give up between them, and in groups of
-//! signals, so that its memory does not grow with what is asked for.
+//! signals, so that its memory does not grow with what is asked for. A group whose values change more often than there
+//! is room for is done again in two halves; of a single signal, buckets are given away as soon as they are whole.
 
 mod answer;
+mod bucket;
 mod buckets;
 mod gather;
 mod rows;
 mod spans;
+mod track;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use answer::{Bucket, Extremum, StateRange};
+pub use bucket::{Bucket, Extremum, StateRange};
 pub use buckets::Buckets;
 
 use crate::aggregate::answer::Answer;
@@ -85,7 +88,15 @@ enum Stage {
     Begin,
     Gather(Box<Gather>),
     Rows(Box<Rows>),
-    Answer,
+    /// Buckets are given away; some rows may be left for later ones.
+    Answer(Option<Box<Rows>>),
+}
+
+/// What a step of a group has come to.
+enum Progress {
+    Step(Step),
+    /// There is no room for what its values change to.
+    Overflow,
 }
 
 impl Aggregation {
@@ -115,20 +126,36 @@ impl Aggregation {
                 self.group.insert(Group { answer, windows, stage: Stage::Begin })
             }
         };
-        let step = group.step(&self.shared, &self.query, self.head)?;
-        if step == Step::Done {
-            self.group = None;
-            return Ok(Step::Working);
+        match group.step(&self.shared, &self.query, self.head)? {
+            Progress::Step(Step::Done) => {
+                self.group = None;
+                Ok(Step::Working)
+            }
+            Progress::Step(step) => Ok(step),
+            Progress::Overflow => {
+                let Range { start, end } = group.answer.places();
+                let middle = start.midpoint(end);
+                self.groups.push_front(middle..end);
+                self.groups.push_front(start..middle);
+                self.group = None;
+                Ok(Step::Working)
+            }
         }
-        Ok(step)
     }
 }
 
 impl Group {
-    fn step(&mut self, shared: &Arc<Shared>, query: &AggregateQuery, head: Offset) -> Result<Step, Error> {
+    fn step(
+        &mut self,
+        shared: &Arc<Shared>,
+        query: &AggregateQuery,
+        head: Offset,
+    ) -> Result<Progress, Error> {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Begin) {
             Stage::Begin => {
-                let Some(window) = self.windows.pop_front() else { return Ok(Step::Done) };
+                let Some(window) = self.windows.pop_front() else {
+                    return Ok(Progress::Step(Step::Done));
+                };
                 Stage::Gather(Box::new(Gather::new(shared, query, self.answer.signals(), window, head)))
             }
             Stage::Gather(mut gather) => match gather.step(shared)? {
@@ -140,24 +167,30 @@ impl Group {
             },
             Stage::Rows(mut rows) => {
                 let answer = &mut self.answer;
-                match rows.step(shared, &mut |slot, time, sample| answer.row(slot, time, sample))? {
-                    true => {
-                        self.answer.end(rows.incomplete());
-                        Stage::Answer
-                    }
-                    false => Stage::Rows(rows),
+                let is_over = rows.step(shared, &mut |slot, time, sample| answer.row(slot, time, sample))?;
+                if is_over {
+                    answer.end(rows.incomplete());
+                    Stage::Answer(None)
+                } else if !answer.is_full() {
+                    Stage::Rows(rows)
+                } else if answer.signals().len() > 1 {
+                    // So many signals have one window only: nothing has been given away.
+                    return Ok(Progress::Overflow);
+                } else {
+                    answer.pause(rows.incomplete());
+                    Stage::Answer(Some(rows))
                 }
             }
-            Stage::Answer => {
+            Stage::Answer(rows) => {
                 let buckets = self.answer.take(shared)?;
                 if !buckets.is_empty() {
-                    self.stage = Stage::Answer;
-                    return Ok(Step::Buckets(buckets));
+                    self.stage = Stage::Answer(rows);
+                    return Ok(Progress::Step(Step::Buckets(buckets)));
                 }
-                Stage::Begin
+                rows.map_or(Stage::Begin, Stage::Rows)
             }
         };
-        Ok(Step::Working)
+        Ok(Progress::Step(Step::Working))
     }
 }
 

@@ -5,11 +5,14 @@
 
 pub(crate) mod builder;
 pub(crate) mod store;
+mod sum;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod units;
 
 use std::sync::Arc;
+
+pub(crate) use sum::{Sum, Total};
 
 use crate::event::{Offset, Timestamp, ValueRef};
 
@@ -60,8 +63,8 @@ pub(crate) struct Extreme {
 pub(crate) struct Held {
     /// The sum of number times nanoseconds.
     pub(crate) integral: Sum,
-    /// For how long there was a number.
-    pub(crate) nanos: u64,
+    /// For how long there was a number, in nanoseconds: centuries do not fit into 64 bits.
+    pub(crate) nanos: u128,
     /// How often a value was followed by another one.
     pub(crate) changes: u64,
 }
@@ -79,38 +82,6 @@ pub(crate) struct Rollup {
     pub(crate) last: Point,
     /// `None`: the events were not joined in their order.
     pub(crate) held: Option<Held>,
-}
-
-/// A sum that remembers what rounding has cut off (Neumaier 1974).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Sum {
-    sum: f64,
-    lost: f64,
-}
-
-impl Sum {
-    pub(crate) const fn new(number: f64) -> Self {
-        Self { sum: number, lost: 0.0 }
-    }
-
-    pub(crate) fn add(&mut self, number: f64) {
-        let sum = self.sum + number;
-        if sum.is_finite() {
-            let (large, small) =
-                if self.sum.abs() >= number.abs() { (self.sum, number) } else { (number, self.sum) };
-            self.lost += (large - sum) + small;
-        }
-        self.sum = sum;
-    }
-
-    fn join(&mut self, other: Self) {
-        self.add(other.sum);
-        self.lost += other.lost;
-    }
-
-    pub(crate) fn total(self) -> f64 {
-        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
-    }
 }
 
 impl Sample {
@@ -152,11 +123,11 @@ impl PartialEq for Sample {
 
 impl Held {
     /// `sample` holds for so long.
-    pub(crate) fn hold(&mut self, sample: &Sample, nanos: u64) {
+    pub(crate) fn hold(&mut self, sample: &Sample, nanos: u128) {
         if let Some(number) = sample.number()
             && nanos > 0
         {
-            self.integral.add(number * nanos as f64);
+            self.integral.join(Sum::of(number, nanos as f64));
             self.nanos += nanos;
         }
     }
@@ -177,13 +148,19 @@ impl Rollup {
         Self {
             count: 1,
             numbers: u64::from(number.is_some()),
-            sum: Sum::new(number.unwrap_or_default()),
+            sum: Sum::of(number.unwrap_or_default(), 1.0),
             min: extreme,
             max: extreme,
             last: first.clone(),
             first,
             held: Some(Held::default()),
         }
+    }
+
+    /// The mean of the numbers. Rounding does not take it beyond them.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        let (least, greatest) = self.min.zip(self.max)?;
+        Some(self.sum.over(self.numbers as f64).clamp(least.number, greatest.number))
     }
 
     /// Takes other events in, all with higher offsets.
@@ -228,8 +205,7 @@ fn nearer(a: Option<Extreme>, b: Option<Extreme>, wins: impl Fn(f64, f64) -> boo
     }
 }
 
-/// How long it is from one moment to another; 0 if that is not later. No two are further apart than a few centuries
-/// that 64 bits hold, or the longest of those is taken.
-pub(crate) fn nanos_between(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from((to.unix_nanos() - from.unix_nanos()).max(0)).unwrap_or(u64::MAX)
+/// How long it is from one moment to another; 0 if that is not later.
+pub(crate) fn nanos_between(from: Timestamp, to: Timestamp) -> u128 {
+    (to.unix_nanos() - from.unix_nanos()).max(0).unsigned_abs()
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test reports")]
 
 mod aggregate;
+mod aggregate_extremes;
+mod aggregate_rollups;
 mod append;
 mod append_stream;
 mod as_of;

@@ -37,7 +37,7 @@ fn start(dir: &Path) -> Server {
 }
 
 /// The most memory the server has ever had.
-fn resident_most_mib(server: &Server) -> usize {
+pub(crate) fn resident_most_mib(server: &Server) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().trim().parse::<usize>().unwrap() / 1024

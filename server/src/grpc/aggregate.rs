@@ -61,11 +61,13 @@ pub(crate) async fn serve(
         (Some(start), Some(end)) => Some(grid(&shared, &plan, start, end, wanted.len())?),
         (_, _) => None,
     };
-    let (messages, stream) = mpsc::channel(MESSAGES_MAX);
+    let (messages, stream) = mpsc::channel(MESSAGES_MAX + 1);
+    // There is always a place for the last word: it never waits for a reader.
+    let last = messages.clone().try_reserve_owned().expect("the queue is empty");
     let tasks = shared.tasks.clone();
     tasks.spawn("aggregate", async move {
         if let Err(status) = run(&shared, &plan, given, &messages).await {
-            let _ = messages.send(Err(status)).await;
+            last.send(Err(status));
         }
     });
     // A reader until all of the answer has left, not until all of it has been made.
@@ -199,7 +201,11 @@ async fn run(
 /// Hands a message over. Whoever takes none for `reader_stall_ms_max` makes room for the next in turn.
 async fn send(shared: &Shared, messages: &Answers, message: AggregateResponse) -> Result<(), Status> {
     let most = Duration::from_millis(shared.config.reader_stall_ms_max);
-    match messages.send_timeout(Ok(message), most).await {
+    let sent = tokio::select! {
+        sent = messages.send_timeout(Ok(message), most) => sent,
+        () = shared.tasks.draining() => return Err(draining()),
+    };
+    match sent {
         // That the reader has gone is noticed before the next piece of work.
         Ok(()) | Err(SendTimeoutError::Closed(_)) => Ok(()),
         Err(SendTimeoutError::Timeout(_)) => {
@@ -233,13 +239,13 @@ async fn look_for_range(
     }
     let Some((first, last)) = times else { return Ok(None) };
     let (start, end) = (plan.start.unwrap_or(first), plan.end.unwrap_or(after(last)));
-    if start >= end {
+    if Buckets::one(start, end).is_none() {
         return Ok(None);
     }
     Ok(Some(grid(shared, plan, start, end, wanted.len())?))
 }
 
-/// The moment after this one.
+/// The moment after this one. The last there is has none, and includes itself as an end.
 fn after(time: Timestamp) -> Timestamp {
     Timestamp::from_unix_nanos(time.unix_nanos() + 1).unwrap_or(Timestamp::MAX)
 }

@@ -32,10 +32,12 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// One from `start` to `end` (exclusive); `None` if that is not later.
+    /// One from `start` to `end`; `None` if that is not later. The end is exclusive, here and below; but the last
+    /// moment there is has none after it, and ends what it is in.
     #[must_use]
     pub fn one(start: Timestamp, end: Timestamp) -> Option<Self> {
-        let (start, end) = (start.unix_nanos(), end.unix_nanos());
+        let after_last = i128::from(end == Timestamp::MAX);
+        let (start, end) = (start.unix_nanos(), end.unix_nanos() + after_last);
         (start < end).then_some(Self { start, end, origin: start, step: end - start })
     }
 
@@ -129,6 +131,23 @@ mod tests {
         assert_eq!(Buckets::at_most(at(5), at(6), 0), None);
         let one = Buckets::at_most(at(5), at(i64::MAX), 1).unwrap();
         assert_eq!(one.bounds(one.index(7)), (5, i128::from(i64::MAX)));
+    }
+
+    #[test]
+    fn the_last_moment_there_is_lies_in_a_bucket() {
+        let last = Timestamp::MAX.unix_nanos();
+        let day = 86_400_000_000_000;
+        let begin = Timestamp::from_unix_nanos(last + 1 - day).unwrap();
+        for buckets in [
+            Buckets::one(Timestamp::MAX, Timestamp::MAX),
+            Buckets::one(begin, Timestamp::MAX),
+            Buckets::every(begin, Timestamp::MAX, 3_600_000_000_000),
+            Buckets::at_most(begin, Timestamp::MAX, 100),
+        ] {
+            let buckets = buckets.unwrap();
+            let (from, to) = buckets.bounds(buckets.index(last));
+            assert!(from <= last && to == last + 1, "{buckets:?}");
+        }
     }
 
     proptest! {

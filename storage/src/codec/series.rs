@@ -6,12 +6,18 @@ use super::wire::{Reader, Writer, unzigzag, zigzag};
 use super::{DecodeError, Effort, integers, values};
 use crate::block::Kind;
 use crate::event::{Offset, Timestamp};
-use crate::rollup::{BASE_SECONDS, Extreme, Held, Point, Rollup, Sample, Series, Sum};
+use crate::rollup::{BASE_SECONDS, Extreme, Held, Point, Rollup, Sample, Series, Sum, Total};
 
 /// The columns of values: first, last, least, greatest, sum, integral.
 const COLUMNS: usize = 6;
 /// The columns of times, from the beginning of the bucket or from the first event: first, last, least, greatest.
 const TIMES: usize = 4;
+
+/// The events were not joined in their order.
+const DISORDERED: u64 = 1;
+/// The sum is beyond the doubles, or the integral is.
+const SUM_SCALED: u64 = 2;
+const INTEGRAL_SCALED: u64 = 4;
 
 const MALFORMED: DecodeError = DecodeError::Malformed("no series of rollups");
 
@@ -27,11 +33,23 @@ pub(crate) fn encode(series: &[(i64, Rollup)]) -> Vec<u8> {
     };
     put(&|rollup| rollup.count);
     put(&|rollup| rollup.count - rollup.numbers);
-    put(&|rollup| u64::from(rollup.held.is_none()));
+    put(&flags);
     put(&|rollup| rollup.held.map_or(0, |held| held.changes));
     put_times(&mut writer, series);
     put_values(&mut writer, series);
     writer.into_bytes()
+}
+
+/// What is out of the ordinary.
+fn flags(rollup: &Rollup) -> u64 {
+    let is_scaled = |sum: Sum| matches!(sum.total(), Total::Scaled(_));
+    let mut flags = 0;
+    flags |= if is_scaled(rollup.sum) { SUM_SCALED } else { 0 };
+    match rollup.held {
+        None => flags | DISORDERED,
+        Some(held) if is_scaled(held.integral) => flags | INTEGRAL_SCALED,
+        Some(_) => flags,
+    }
 }
 
 /// Reads what [`encode`] wrote.
@@ -49,7 +67,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Series, DecodeError> {
         .collect();
     let counts = integers::read(&mut reader, rows)?;
     let others = integers::read(&mut reader, rows)?;
-    let disordered = integers::read(&mut reader, rows)?;
+    let flags = integers::read(&mut reader, rows)?;
     let changes = integers::read(&mut reader, rows)?;
     let (times, nanos) = read_times(&mut reader, &bases)?;
     let samples = read_values(&mut reader, rows)?;
@@ -68,16 +86,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Series, DecodeError> {
             time: times[column * rows + row],
             sample: samples[column * rows + row].clone(),
         };
-        let held = Held { integral: Sum::new(double(5)?), nanos: nanos[row], changes: changes[row] };
+        let sum = |column: usize, scaled: u64| match flags[row] & scaled {
+            0 => Ok(Sum::from(Total::Plain(double(column)?))),
+            _ => Ok(Sum::from(Total::Scaled(double(column)?))),
+        };
+        let integral = sum(5, INTEGRAL_SCALED)?;
+        let held = Held { integral, nanos: u128::from(nanos[row]), changes: changes[row] };
         Ok(Rollup {
             count: counts[row],
             numbers,
-            sum: Sum::new(double(4)?),
+            sum: sum(4, SUM_SCALED)?,
             min: extreme(2)?,
             max: extreme(3)?,
             first: point(0),
             last: point(1),
-            held: (disordered[row] == 0).then_some(held),
+            held: (flags[row] & DISORDERED == 0).then_some(held),
         })
     };
     (0..rows).map(|row| Ok((bases[row], rollup(row)?))).collect()
@@ -85,7 +108,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Series, DecodeError> {
 
 /// The four times of each, in the largest unit that fits all, and for how long no number was held.
 fn put_times(writer: &mut Writer, series: &[(i64, Rollup)]) {
-    let since = |from: Timestamp, to: Timestamp| crate::rollup::nanos_between(from, to);
+    // Within one bucket of the rollups, so 64 bits are more than enough.
+    let since = |from: Timestamp, to: Timestamp| crate::rollup::nanos_between(from, to) as u64;
     let mut times = Vec::with_capacity(series.len() * (TIMES + 1));
     let extreme = |rollup: &Rollup, extreme: Option<Extreme>| {
         extreme.map_or(0, |extreme| since(rollup.first.time, extreme.time))
@@ -99,7 +123,7 @@ fn put_times(writer: &mut Writer, series: &[(i64, Rollup)]) {
     times.extend(series.iter().map(|(_, rollup)| extreme(rollup, rollup.max)));
     times.extend(series.iter().map(|(_, rollup)| {
         let whole = since(rollup.first.time, rollup.last.time);
-        rollup.held.map_or(0, |held| whole.saturating_sub(held.nanos))
+        rollup.held.map_or(0, |held| whole.saturating_sub(held.nanos as u64))
     }));
     let unit = [1_000_000_000, 1_000_000, 1_000]
         .into_iter()
@@ -160,9 +184,11 @@ fn put_values(writer: &mut Writer, series: &[(i64, Rollup)]) {
     let number = |extreme: Option<Extreme>| Sample::Double(extreme.map_or(0.0, |extreme| extreme.number));
     series.iter().for_each(|(_, rollup)| put(&number(rollup.min)));
     series.iter().for_each(|(_, rollup)| put(&number(rollup.max)));
-    series.iter().for_each(|(_, rollup)| put(&Sample::Double(rollup.sum.total())));
-    let integral = |rollup: &Rollup| rollup.held.map_or(0.0, |held| held.integral.total());
-    series.iter().for_each(|(_, rollup)| put(&Sample::Double(integral(rollup))));
+    let sum = |sum: Sum| match sum.total() {
+        Total::Plain(total) | Total::Scaled(total) => Sample::Double(total),
+    };
+    series.iter().for_each(|(_, rollup)| put(&sum(rollup.sum)));
+    series.iter().for_each(|(_, rollup)| put(&sum(rollup.held.unwrap_or_default().integral)));
     let (column, row) = columns(rows);
     values::put(writer, &column, &row, &kinds, &bits);
     integers::put(writer, &lengths);

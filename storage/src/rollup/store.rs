@@ -12,8 +12,8 @@ use crate::keys;
 use crate::rollup::units::{Fold, Holes, Unit};
 use crate::rollup::{BASE_SECONDS, Series};
 
-/// The version of what is written here. Another one, older or newer, is made anew.
-const VERSION: u8 = 1;
+/// The version of what is written here. A newer one is made anew.
+const VERSION: u8 = 2;
 
 /// The open store.
 pub(crate) struct UnitStore {

@@ -13,6 +13,7 @@ fn samples() -> impl Strategy<Value = Sample> {
     prop_oneof![
         4 => (-3_i32..3).prop_map(|number| Sample::Double(f64::from(number) / 2.0)),
         1 => prop_oneof![Just(f64::NAN), Just(-0.0), Just(f64::INFINITY), any::<f64>()].prop_map(Sample::Double),
+        1 => prop_oneof![Just(f64::MAX), Just(f64::MIN), Just(1e308), Just(3e-310)].prop_map(Sample::Double),
         2 => (-3_i64..3).prop_map(Sample::Int),
         1 => any::<bool>().prop_map(Sample::Bool),
         1 => prop_oneof![Just(""), Just("é"), Just("on")].prop_map(|text| Sample::Text(text.into())),
@@ -34,8 +35,15 @@ fn join(parts: impl IntoIterator<Item = Option<Rollup>>) -> Option<Rollup> {
     })
 }
 
-fn is_near(a: f64, b: f64, size: f64) -> bool {
-    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= size * 1e-12
+/// Compares a mean with the sum of every number times its part of the whole, halved: neither overflows.
+fn assert_mean(found: f64, parts: &[(f64, f64)]) {
+    let whole: f64 = parts.iter().map(|(_, times)| times).sum();
+    let half = |number: f64, times: f64| number * (times / whole) / 2.0;
+    let expected: f64 = parts.iter().map(|(number, times)| half(*number, *times)).sum();
+    let size: f64 = parts.iter().map(|(number, times)| half(number.abs(), *times)).sum();
+    let is_same = (found / 2.0).to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+    let tolerance = size * 1e-12 + 1e-290;
+    assert!(is_same || (found / 2.0 - expected).abs() <= tolerance, "{found} of {parts:?}");
 }
 
 /// What a rollup should say, from all events at once.
@@ -46,8 +54,10 @@ fn check(rollup: &Rollup, events: &[(u32, Sample)]) {
     let numbers: Vec<(u32, f64)> =
         sorted.iter().filter_map(|(time, sample)| Some((*time, sample.number()?))).collect();
     assert_eq!((rollup.count, rollup.numbers), (events.len() as u64, numbers.len() as u64));
-    let size: f64 = numbers.iter().map(|(_, number)| number.abs()).sum();
-    assert!(is_near(rollup.sum.total(), numbers.iter().map(|(_, number)| number).sum(), size));
+    assert_eq!(rollup.mean().is_some(), !numbers.is_empty());
+    if let Some(mean) = rollup.mean() {
+        assert_mean(mean, &numbers.iter().map(|(_, number)| (*number, 1.0)).collect::<Vec<_>>());
+    }
     let least = numbers.iter().copied().reduce(|a, b| if b.1 < a.1 { b } else { a });
     let most = numbers.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a });
     let extreme = |found: Option<Extreme>| found.map(|found| (found.time, found.number));
@@ -57,18 +67,47 @@ fn check(rollup: &Rollup, events: &[(u32, Sample)]) {
     assert_eq!(rollup.first, Point { time: at(first.0), sample: first.1.clone() });
     assert_eq!(rollup.last, Point { time: at(last.0), sample: last.1.clone() });
     let Some(held) = rollup.held else { return };
-    let (mut integral, mut size, mut nanos, mut changes) = (0.0, 0.0, 0, 0);
+    let (mut parts, mut nanos, mut changes) = (Vec::new(), 0, 0);
     for pair in sorted.windows(2) {
-        let nanos_held = u64::from(pair[1].0 - pair[0].0);
+        let nanos_held = u128::from(pair[1].0 - pair[0].0);
         changes += u64::from(pair[0].1 != pair[1].1);
         if let Some(number) = pair[0].1.number().filter(|_| nanos_held > 0) {
-            integral += number * nanos_held as f64;
-            size += number.abs() * nanos_held as f64;
+            parts.push((number, nanos_held as f64));
             nanos += nanos_held;
         }
     }
     assert_eq!((held.nanos, held.changes), (nanos, changes));
-    assert!(is_near(held.integral.total(), integral, size), "{held:?} {integral}");
+    if nanos > 0 {
+        assert_mean(held.integral.over(nanos as f64), &parts);
+    }
+}
+
+#[test]
+fn no_mean_of_finite_numbers_is_beyond_them() {
+    let of = |numbers: &[f64]| {
+        let events: Vec<_> = numbers.iter().map(|number| (0, Sample::Double(*number))).collect();
+        let mut series = vec![(0, fold(&events).unwrap())];
+        let mean = series[0].1.mean().unwrap();
+        series = series::decode(&series::encode(&series)).unwrap();
+        assert_eq!(series[0].1.mean(), Some(mean), "on disk and back");
+        mean
+    };
+    assert_eq!(of(&[1.5e308, 1.6e308, 1.7e308]), 1.6e308);
+    assert_eq!(of(&[f64::MAX; 1_000]), f64::MAX);
+    assert_eq!(of(&[f64::MIN; 7]), f64::MIN);
+    assert_eq!(of(&[f64::MAX, f64::MAX, f64::MIN, f64::MIN, 0.0]), 0.0);
+    assert_eq!(of(&[0.1; 10]), 0.1);
+    assert_eq!(of(&[f64::INFINITY, 1.0]), f64::INFINITY);
+
+    // For all of time, in nanoseconds.
+    let (first, last) = (Timestamp::MIN, Timestamp::MAX);
+    let mut rollup = Rollup::of(first, Sample::Double(f64::MAX));
+    for time in [at(0), last] {
+        rollup.join(Rollup::of(time, Sample::Double(f64::MAX)));
+    }
+    let held = rollup.held.unwrap();
+    assert_eq!(held.nanos, nanos_between(first, last));
+    assert!(held.integral.over(held.nanos as f64) >= f64::MAX * (1.0 - 1e-15));
 }
 
 proptest! {
@@ -128,9 +167,9 @@ proptest! {
             });
             let mut rollup = join(rollups).unwrap();
             // What rounding has cut off is not kept.
-            rollup.sum = Sum::new(rollup.sum.total());
+            rollup.sum = rollup.sum.total().into();
             if let Some(held) = &mut rollup.held {
-                held.integral = Sum::new(held.integral.total());
+                held.integral = held.integral.total().into();
             }
             (base, rollup)
         }).collect();

@@ -16,13 +16,13 @@ use crate::support::{
 const HISTORIES: u64 = 40;
 const QUERIES: u64 = 25;
 const BASE_MS: i64 = 600_000;
-const START_MS: i64 = 1_600_000_000_000 / BASE_MS * BASE_MS;
+pub(crate) const START_MS: i64 = 1_600_000_000_000 / BASE_MS * BASE_MS;
 
 fn options() -> Options {
     Options { rollup_events: 60, segment_blocks_max: 12, ..small_options() }
 }
 
-fn open(engine: &MemoryEngine) -> Log {
+pub(crate) fn open(engine: &MemoryEngine) -> Log {
     Log::open(Arc::new(engine.clone()), Arc::new(TestClock::new()), options()).expect("the log opens")
 }
 
@@ -39,14 +39,14 @@ fn value(random: &mut Random, signal: u64) -> Value {
     }
 }
 
-/// Appends a few batches; `now_ms` is where the feed is.
-fn feed(log: &Log, random: &mut Random, now_ms: &mut i64, batches: u64) {
+/// Appends a few batches; `now_ms` is where the feed is. Some events are late, by less than `late_ms`.
+pub(crate) fn feed(log: &Log, random: &mut Random, now_ms: &mut i64, batches: u64, late_ms: u64) {
     for _ in 0..batches {
         let count = 1 + random.below(30);
         let events: Vec<Event> = (0..count)
             .map(|_| {
                 *now_ms += random.below(40_000).cast_signed();
-                let late_ms = if random.chance(12) { random.below(3 * BASE_MS as u64) } else { 0 };
+                let late_ms = if random.chance(12) { random.below(late_ms) } else { 0 };
                 // Often on the full second, so that some are at the same time and some on an edge.
                 let ms = (*now_ms - late_ms.cast_signed()) / 1_000 * 1_000;
                 let signal = random.below(3);
@@ -58,7 +58,7 @@ fn feed(log: &Log, random: &mut Random, now_ms: &mut i64, batches: u64) {
     }
 }
 
-fn answer(log: &Log, query: &AggregateQuery) -> Vec<Bucket> {
+pub(crate) fn answer(log: &Log, query: &AggregateQuery) -> Vec<Bucket> {
     let mut aggregation = log.aggregate(query.clone());
     let mut buckets = Vec::new();
     loop {
@@ -88,14 +88,14 @@ fn is_state(value: &Value) -> bool {
 }
 
 /// The events of a signal in the order of time.
-fn sorted(read: &[Read], signal: SignalId) -> Vec<(Timestamp, Value)> {
+pub(crate) fn sorted(read: &[Read], signal: SignalId) -> Vec<(Timestamp, Value)> {
     let mut events: Vec<_> = read.iter().filter(|read| read.signal_id == signal).collect();
     events.sort_by_key(|read| (read.event.event_time, read.offset));
     events.into_iter().map(|read| (read.event.event_time, read.event.value.clone())).collect()
 }
 
 /// The bucket, computed from all events of the signal.
-fn expected(
+pub(crate) fn expected(
     events: &[(Timestamp, Value)],
     query: &AggregateQuery,
     found: &Bucket,
@@ -151,7 +151,7 @@ fn expected(
 }
 
 /// The same, but for the last digits of what was added up in another order.
-fn assert_same(mut found: Bucket, expected: Bucket, context: &dyn std::fmt::Debug) {
+pub(crate) fn assert_same(mut found: Bucket, expected: Bucket, context: &dyn std::fmt::Debug) {
     for (found, expected) in
         [(&mut found.mean, expected.mean), (&mut found.time_weighted_mean, expected.time_weighted_mean)]
     {
@@ -164,7 +164,7 @@ fn assert_same(mut found: Bucket, expected: Bucket, context: &dyn std::fmt::Debu
     assert_eq!(found, expected, "{context:?}");
 }
 
-fn random_query(random: &mut Random, log: &Log, now_ms: i64) -> (AggregateQuery, Timestamp) {
+pub(crate) fn random_query(random: &mut Random, log: &Log, now_ms: i64) -> (AggregateQuery, Timestamp) {
     let span = (now_ms - START_MS + 4 * BASE_MS) as u64;
     let edge = |random: &mut Random| {
         let ms = START_MS - 2 * BASE_MS + random.below(span).cast_signed();
@@ -192,7 +192,7 @@ fn random_query(random: &mut Random, log: &Log, now_ms: i64) -> (AggregateQuery,
     (AggregateQuery { signals, buckets: buckets.unwrap(), holding, now }, end)
 }
 
-fn compare(log: &Log, random: &mut Random, now_ms: i64, read: &[Read]) {
+pub(crate) fn compare(log: &Log, random: &mut Random, now_ms: i64, read: &[Read]) {
     for _ in 0..QUERIES {
         let (query, end) = random_query(random, log, now_ms);
         let found = answer(log, &query);
@@ -217,7 +217,7 @@ fn aggregates_are_what_brute_force_makes_of_all_events() {
         let mut now_ms = START_MS;
         for _ in 0..4 {
             let batches = 1 + random.below(12);
-            feed(&log, &mut random, &mut now_ms, batches);
+            feed(&log, &mut random, &mut now_ms, batches, 3 * BASE_MS as u64);
             match random.below(5) {
                 0 => log.roll_up(),
                 1 => drop(log.roll(Wait::UntilSealed).unwrap()),
@@ -238,4 +238,86 @@ fn aggregates_are_what_brute_force_makes_of_all_events() {
         log.roll_up();
         compare(&log, &mut random, now_ms, &read_whole(&log));
     }
+}
+
+/// One long history of `count` events a signal, in order, with a value of its own each.
+fn changing(log: &Log, counts: &[usize]) -> i64 {
+    let mut now_ms = START_MS;
+    for (signal, count) in counts.iter().enumerate() {
+        for first in (0..*count).step_by(5_000) {
+            let events = (first..*count.min(&(first + 5_000))).map(|number| Event {
+                event_time: time_ms(START_MS + number as i64 * 100),
+                value: Value::String(format!("{number:060}")),
+                ..event(&format!("s/{signal}"), 0)
+            });
+            append(log, anonymous(events.collect())).unwrap();
+        }
+        now_ms = now_ms.max(START_MS + *count as i64 * 100);
+    }
+    now_ms
+}
+
+#[test]
+fn more_states_than_there_is_room_for_come_all_the_same() {
+    let engine = MemoryEngine::new();
+    let options = Options { segment_blocks_max: 1_000, rollup_events: 50_000, ..options() };
+    let log = Log::open(Arc::new(engine), Arc::new(TestClock::new()), options).expect("the log opens");
+    // The first is too much by itself, the others together.
+    let now_ms = changing(&log, &[100_000, 10, 60_000, 40_000]);
+    let (start, end, now) = (time_ms(START_MS - 1), time_ms(now_ms + BASE_MS), Timestamp::MAX);
+    let signals = log.match_signals(|_| true);
+    let read = read_whole(&log);
+    for buckets in [
+        Buckets::every(start, end, 100_000_000_000),
+        Buckets::every(start, end, 600_000_000_000),
+        Buckets::at_most(start, end, 300),
+    ] {
+        let (buckets, holding) = (buckets.unwrap(), Holding::States(1_000));
+        let query = AggregateQuery { signals: signals.clone(), buckets, holding, now };
+        for rolled in [false, true] {
+            if rolled {
+                log.roll_up();
+            }
+            let mut found = answer(&log, &query).into_iter();
+            for signal in &signals {
+                let events = sorted(&read, *signal);
+                for _ in 0..buckets.count() {
+                    let bucket = found.next().expect("a bucket");
+                    assert_eq!(bucket.signal, *signal);
+                    // Only the events around the bucket matter, and brute force is slow.
+                    let near = events.partition_point(|(time, _)| *time < bucket.start).saturating_sub(1);
+                    let after = events.partition_point(|(time, _)| *time <= bucket.end) + 1;
+                    let near = &events[near..after.clamp(near, events.len())];
+                    let expected = expected(near, &query, &bucket, end);
+                    assert_same(bucket, expected, &buckets);
+                }
+            }
+            assert_eq!(found.next(), None);
+        }
+    }
+}
+
+#[test]
+fn values_that_hold_for_ages_are_weighted_by_all_of_it() {
+    let log = open(&MemoryEngine::new());
+    let at = |nanos: i128, value| Event {
+        event_time: Timestamp::from_unix_nanos(nanos).unwrap(),
+        value: Value::Double(value),
+        ..event("a", 0)
+    };
+    let (first, last) = (Timestamp::MIN.unix_nanos(), Timestamp::MAX.unix_nanos());
+    let third = (last - first) / 3;
+    append(&log, anonymous(vec![at(first, 3.0), at(first + third, 6.0), at(first + 2 * third, 9.0)]))
+        .unwrap();
+    append(&log, anonymous(vec![at(last, 1e300)])).unwrap();
+    log.roll_up();
+    let query = AggregateQuery {
+        signals: log.match_signals(|_| true),
+        buckets: Buckets::one(Timestamp::MIN, Timestamp::MAX).unwrap(),
+        holding: Holding::Mean,
+        now: Timestamp::MAX,
+    };
+    let [bucket] = &answer(&log, &query)[..] else { panic!("one bucket") };
+    assert_eq!((bucket.count, bucket.last.clone()), (4, Some(Value::Double(1e300))));
+    assert!((bucket.time_weighted_mean.unwrap() - 6.0).abs() < 1e-9, "{bucket:?}");
 }

@@ -46,7 +46,7 @@ fn filled() -> (MemoryEngine, Vec<Read>) {
 }
 
 /// The stores of the log and their keys, with the length of each value.
-fn values(engine: &MemoryEngine) -> Vec<(String, Vec<u8>, usize)> {
+pub(crate) fn values(engine: &MemoryEngine) -> Vec<(String, Vec<u8>, usize)> {
     let mut values = Vec::new();
     for name in engine.list().unwrap() {
         let store = engine.open(&name, Profile::Sealed).unwrap();

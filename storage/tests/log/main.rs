@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics fails, and that is what it is for")]
 
 mod aggregate;
+mod aggregate_damage;
 mod closing;
 mod damage;
 mod derived;
