@@ -103,6 +103,9 @@ pub(crate) enum Reach {
 /// Rows looked at for one piece, wanted or not: what is searched in vain must not take for ever.
 const ROWS_MAX: usize = 100_000;
 
+/// Reading so many events from memory holds nobody else up.
+const QUICK_OFFSETS_MAX: u64 = 1_000;
+
 /// A piece in the making.
 struct Filling {
     next: Offset,
@@ -149,9 +152,20 @@ impl Scan {
         Self { log, filter, way, block: None, large: None, narrowed: None }
     }
 
-    /// Whether events are judged fast enough to do so on the runtime's threads.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.filter.names.is_quick()
+    /// Whether a read from `from` is so short that it may be done on the runtime's threads: what is wanted is told
+    /// fast, and what there is at `from`, up to `until` or for `events` events, is few events in memory.
+    pub(crate) fn is_quick(&mut self, from: Offset, until: Offset, events: usize) -> bool {
+        if !self.filter.names.is_quick() || !self.is_cached(from) {
+            return false;
+        }
+        // All of them are wanted, and there are enough.
+        let is_run = events as u64 <= QUICK_OFFSETS_MAX
+            && self.filter.is_everything()
+            && self.block.as_ref().is_some_and(|block| {
+                let (_, end) = self.way.ends(block.first_offset(), block.end_offset());
+                self.way.distance(from, end) >= events as u64
+            });
+        is_run || self.way.distance(from, until) <= QUICK_OFFSETS_MAX
     }
 
     /// Gives the block back that it read last; it is found again if it is wanted.
@@ -165,7 +179,7 @@ impl Scan {
     }
 
     /// Whether what comes at `from` is in memory, so that a read within memory finds something.
-    pub(crate) fn is_cached(&mut self, from: Offset) -> bool {
+    fn is_cached(&mut self, from: Offset) -> bool {
         let next = self.way.next(from);
         if self.held(next).is_none() {
             self.block = self.log.read_cached(next);
@@ -221,24 +235,37 @@ impl Scan {
         // What lies on the way to the block has nothing that is wanted.
         let way = self.way;
         let rows = rows_between(block, way.ends(piece.next, until));
+        let passed = match way {
+            Way::Forwards => self.fill(block.events_in(rows.clone()), piece, most, visit),
+            Way::Backwards => self.fill(rows.clone().rev().map(|row| block.event(row)), piece, most, visit),
+        };
+        let offset = |row: usize| block.first_offset().plus(row as u64);
+        piece.next = match way {
+            Way::Forwards => offset(rows.start + passed),
+            Way::Backwards => offset(rows.end - passed),
+        };
+    }
+
+    /// Gives what is wanted of `events` to `visit` until the piece is full. Says how many events it is done with.
+    fn fill<'a>(
+        &mut self,
+        events: impl Iterator<Item = EventRef<'a>>,
+        piece: &mut Filling,
+        most: PieceMax,
+        visit: &mut dyn FnMut(&EventRef<'_>) -> Option<usize>,
+    ) -> usize {
         let mut passed = 0;
-        while passed < rows.len() && !piece.is_full {
-            let event = block.event(match way {
-                Way::Forwards => rows.start + passed,
-                Way::Backwards => rows.end - 1 - passed,
-            });
+        for event in events {
             if self.filter.wants(&event) {
-                if piece.matched == 0 && value_bytes(event.value) > most.alone {
-                    self.large = Some(value_bytes(event.value));
+                let value_bytes = value_bytes(event.value);
+                if piece.matched == 0 && value_bytes > most.alone {
+                    self.large = Some(value_bytes);
                     piece.is_full = true;
                     break;
                 }
                 // A large event does not join others.
-                if piece.matched > 0 && piece.bytes + value_bytes(event.value) > most.bytes {
-                    piece.is_full = true;
-                    break;
-                }
-                let Some(bytes) = visit(&event) else {
+                let joins = piece.matched == 0 || piece.bytes + value_bytes <= most.bytes;
+                let Some(bytes) = joins.then(|| visit(&event)).flatten() else {
                     piece.is_full = true;
                     break;
                 };
@@ -247,14 +274,12 @@ impl Scan {
             }
             passed += 1;
             piece.rows += 1;
-            piece.is_full =
-                piece.matched == most.events || piece.bytes >= most.bytes || piece.rows == ROWS_MAX;
+            if piece.matched == most.events || piece.bytes >= most.bytes || piece.rows == ROWS_MAX {
+                piece.is_full = true;
+                break;
+            }
         }
-        let offset = |row: usize| block.first_offset().plus(row as u64);
-        piece.next = match way {
-            Way::Forwards => offset(rows.start + passed),
-            Way::Backwards => offset(rows.end - passed),
-        };
+        passed
     }
 
     fn held(&self, offset: Offset) -> Option<&Arc<Block>> {

@@ -2,13 +2,14 @@
 
 pub(crate) mod newest;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::block::Block;
 use crate::bytes::{Fault, Reader, Writer};
 use crate::event::{Event, Offset, SYSTEM_PREFIX, SignalId, Timestamp};
+use crate::signal_map::SignalMap;
 use newest::Newest;
 
 /// The newest event of a signal, by offset.
@@ -42,7 +43,7 @@ pub struct SignalInfo {
 /// Every signal by number.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Projection {
-    signals: HashMap<SignalId, Known>,
+    signals: SignalMap<Known>,
     by_name: BTreeMap<Arc<str>, SignalId>,
     /// Offset and ingest time of the newest event that is not the system's own.
     newest_telemetry: Option<(Offset, Timestamp)>,
@@ -123,17 +124,17 @@ impl Projection {
         for row in 0..block.len() {
             let index = block.signal_index(row);
             let fold = &mut folds[index];
-            let event = block.event(row);
+            let value = block.value(row);
             let known = match fold.last {
-                Some(last) => Some((block.event(last).value == event.value, fold.unchanged_since)),
+                Some(last) => Some((block.value(last) == value, fold.unchanged_since)),
                 None => self
                     .signals
                     .get(&block.signals()[index].id)
-                    .map(|known| (known.newest.has_value(event.value), known.newest.unchanged_since())),
+                    .map(|known| (known.newest.has_value(value), known.newest.unchanged_since())),
             };
             fold.unchanged_since = match known {
                 Some((true, since)) => since,
-                Some((false, _)) | None => event.event_time,
+                Some((false, _)) | None => block.event_time(row),
             };
             fold.events += 1;
             fold.last = Some(row);

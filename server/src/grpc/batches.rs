@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use downlink_proto::v1::EventBatch;
-use downlink_storage::EventRef;
+use downlink_storage::{EventRef, Offset};
 
-use super::encode::{Encoder, Encoding};
+use super::encode::{EncodedBatch, Encoder, Encoding};
 use super::pieces::bytes_of;
 use crate::query::PieceMax;
 
@@ -23,9 +22,9 @@ pub(crate) struct Batches {
 /// A message that is full.
 #[derive(Debug)]
 struct Full {
-    batch: EventBatch,
+    batch: EncodedBatch,
     bytes: usize,
-    last_offset: u64,
+    last_offset: Option<Offset>,
 }
 
 impl Batches {
@@ -40,7 +39,7 @@ impl Batches {
         if let Some(last) = self.open.last_offset() {
             // A large event does not join others, and one that has waited may be older than what came before it.
             let is_large = self.open_bytes + bytes > self.most.bytes;
-            if self.is_full() || is_large || event.offset.get() <= last {
+            if self.is_full() || is_large || event.offset <= last {
                 self.close();
             }
         }
@@ -78,19 +77,17 @@ impl Batches {
         !self.full.is_empty() || self.is_full() || self.conflated_events > 0
     }
 
-    /// The first message, and the offset of its last event; 0 if it has none.
-    pub(crate) fn next(&mut self) -> Option<(EventBatch, u64)> {
+    /// The first message, and the offset of its last event, if it has any.
+    pub(crate) fn next(&mut self) -> Option<(EncodedBatch, Option<Offset>)> {
         if self.is_empty() {
             return None;
         }
         if self.full.is_empty() {
             self.close();
         }
-        let Full { batch, last_offset, .. } = self.full.pop_front()?;
-        Some((
-            EventBatch { conflated_events: std::mem::take(&mut self.conflated_events), ..batch },
-            last_offset,
-        ))
+        let Full { mut batch, last_offset, .. } = self.full.pop_front()?;
+        batch.note_conflated(std::mem::take(&mut self.conflated_events));
+        Some((batch, last_offset))
     }
 
     fn is_full(&self) -> bool {
@@ -98,8 +95,7 @@ impl Batches {
     }
 
     fn close(&mut self) {
-        let (bytes, last_offset) =
-            (std::mem::take(&mut self.open_bytes), self.open.last_offset().unwrap_or(0));
+        let (bytes, last_offset) = (std::mem::take(&mut self.open_bytes), self.open.last_offset());
         self.full.push_back(Full { batch: self.open.take(), bytes, last_offset });
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downlink_proto::v1::{self, Rejection, value::Kind};
-use downlink_storage::{EventRef, Latest, Quality, Timestamp, Value, ValueRef};
+use downlink_storage::{Latest, Quality, Timestamp, Value, ValueRef};
 
 use super::status::Refusal;
 
@@ -89,22 +89,6 @@ pub(crate) fn wire_value(value: ValueRef<'_>) -> v1::Value {
         ValueRef::Bytes(value) => Kind::BytesValue(value.to_owned()),
     };
     v1::Value { kind: Some(kind) }
-}
-
-/// An event on the wire, as a reader gets it.
-pub(crate) fn wire_event(event: &EventRef<'_>) -> v1::Event {
-    v1::Event {
-        offset: event.offset.get(),
-        signal: String::from(&**event.signal),
-        signal_id: event.signal_id.0,
-        event_time: Some(wire_time(event.event_time)),
-        ingest_time: Some(wire_time(event.ingest_time)),
-        value: Some(wire_value(event.value)),
-        quality: wire_quality(event.quality).into(),
-        source: String::from(&**event.source),
-        attributes: event.attributes.cloned().unwrap_or_default(),
-        trace_context: event.trace_context.to_owned(),
-    }
 }
 
 /// A signal's newest event on the wire.

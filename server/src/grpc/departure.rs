@@ -12,14 +12,14 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use downlink_proto::v1::ErrorReason;
 use downlink_storage::Offset;
-use http_body::{Body as _, Frame};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use http_body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::HeaderMap;
 
-use super::outbox::Passage;
+use super::outbox::{Handover, Parcel, Passage};
 use super::status::Refusal;
 use crate::config::Config;
 
@@ -59,6 +59,15 @@ impl Departures {
         }
     }
 
+    /// Looks after an answer as long as it is there.
+    pub(super) fn register(&self, answer: Answer) -> Arc<Mutex<Answer>> {
+        let answer = Arc::new(Mutex::new(answer));
+        let mut answers = lock(&self.answers);
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.push(Arc::downgrade(&answer));
+        answer
+    }
+
     /// Makes those go who hold room and do not get on.
     fn end_stalled(&self) {
         let answers = lock(&self.answers).iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
@@ -71,73 +80,90 @@ impl Departures {
     }
 }
 
-/// How a reader gets on. Everything of its that holds room has a handle on it.
+/// How a reader gets on.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// When it last took something, or was given room without having any.
-    pub(crate) moved: Instant,
+    moved: Instant,
     /// What it has not yet got begins here.
-    pub(crate) next_offset: Option<Offset>,
+    pub(super) next_offset: Option<Offset>,
+    /// How many of its messages hold room.
+    rooms: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { moved: Instant::now(), next_offset: None }
+        Self { moved: Instant::now(), next_offset: None, rooms: 0 }
     }
 }
 
-/// What has been encoded, and how the next message will be.
-pub(crate) struct Encoding {
-    /// Makes an encoder of the messages that still come, if more than one may.
-    pub(crate) renew: Option<Box<dyn Fn() -> Body + Send>>,
-    /// Of the messages encoded since this was last emptied.
-    pub(crate) pulled: Arc<Mutex<Vec<Passage>>>,
-    /// The reader's.
-    pub(crate) pace: Arc<Mutex<Pace>>,
-    /// Where its room is from.
-    pub(crate) departures: Arc<Departures>,
-    /// What makes it one of the readers.
-    pub(crate) _reader: Option<OwnedSemaphorePermit>,
+impl Pace {
+    /// One more of its messages holds room.
+    pub(super) fn take_room(&mut self) {
+        if self.rooms == 0 {
+            self.moved = Instant::now();
+        }
+        self.rooms += 1;
+    }
+
+    fn left(&mut self, passage: &Passage) {
+        self.moved = Instant::now();
+        self.next_offset = passage.end.or(self.next_offset);
+        self.rooms -= usize::from(passage.room.is_some());
+    }
 }
 
-/// An answer with large messages in it.
-struct Answer {
-    body: Body,
-    encoding: Encoding,
-    /// A large chunk, as far as it has not left, and the messages in it.
+/// The messages of a call, and its end.
+pub(crate) struct Answer {
+    parcels: mpsc::Receiver<Result<Parcel, Status>>,
+    pace: Arc<Mutex<Pace>>,
+    /// A large message, as far as it has not left.
     chunk: Bytes,
-    passages: Vec<Passage>,
+    passage: Passage,
+    /// What is left to be said.
     ended: Option<Status>,
+    is_over: bool,
+    /// What makes its reader one of the readers.
+    _reader: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
+    /// Of what comes from `parcels`.
+    pub(super) fn new(
+        parcels: mpsc::Receiver<Result<Parcel, Status>>,
+        pace: Arc<Mutex<Pace>>,
+        reader: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let (chunk, passage) = (Bytes::new(), Passage::default());
+        Self { parcels, pace, chunk, passage, ended: None, is_over: false, _reader: reader }
+    }
+
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(status) = self.ended.take() {
-            let mut trailers = HeaderMap::new();
-            let said = status.add_header(&mut trailers);
-            return Poll::Ready(Some(said.map(|()| Frame::trailers(trailers))));
+        if !self.chunk.is_empty() {
+            return Poll::Ready(Some(Ok(self.piece())));
         }
-        if self.chunk.is_empty() {
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-            let passages = std::mem::take(&mut *lock(&self.encoding.pulled));
-            let frame = match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(bytes))) if passages.iter().any(Passage::has_room) => {
-                    (self.chunk, self.passages) = (bytes, passages);
-                    // An encoder keeps the buffer of its largest message; now it has nothing else.
-                    if let Some(renew) = &self.encoding.renew {
-                        self.body = renew();
-                    }
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if self.ended.is_none() {
+            match ready!(self.parcels.poll_recv(context)) {
+                Some(Ok(Parcel { bytes, passage })) if passage.room.is_some() => {
+                    (self.chunk, self.passage) = (bytes, passage);
                     return Poll::Ready(Some(Ok(self.piece())));
                 }
-                Some(Ok(Ok(bytes))) => Some(Ok(Frame::data(bytes))),
-                Some(Ok(Err(other))) => Some(Ok(other)),
-                Some(Err(status)) => Some(Err(status)),
-                None => None,
-            };
-            self.left(&passages);
-            return Poll::Ready(frame);
+                Some(Ok(Parcel { bytes, passage })) => {
+                    lock(&self.pace).left(&passage);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Err(status)) => self.ended = Some(status),
+                None => {}
+            }
         }
-        Poll::Ready(Some(Ok(self.piece())))
+        self.is_over = true;
+        let status = self.ended.take().unwrap_or_else(|| Status::ok(""));
+        let mut trailers = HeaderMap::new();
+        let said = status.add_header(&mut trailers);
+        Poll::Ready(Some(said.map(|()| Frame::trailers(trailers))))
     }
 
     /// A copy, so that what has left holds nothing but itself.
@@ -147,25 +173,17 @@ impl Answer {
         self.chunk.advance(length);
         if self.chunk.is_empty() {
             self.chunk = Bytes::new();
-            let passages = std::mem::take(&mut self.passages);
-            self.left(&passages);
+            lock(&self.pace).left(&std::mem::take(&mut self.passage));
         } else {
-            lock(&self.encoding.pace).moved = Instant::now();
+            lock(&self.pace).moved = Instant::now();
         }
         Frame::data(piece)
     }
 
-    fn left(&self, passages: &[Passage]) {
-        let mut pace = lock(&self.encoding.pace);
-        pace.moved = Instant::now();
-        pace.next_offset = passages.last().and_then(Passage::end).or(pace.next_offset);
-    }
-
     fn end_if_stalled(&mut self, most: Duration) {
-        let holds_room = Arc::strong_count(&self.encoding.pace) > 1;
         let next_offset = {
-            let pace = lock(&self.encoding.pace);
-            if !holds_room || pace.moved.elapsed() < most {
+            let pace = lock(&self.pace);
+            if pace.rooms == 0 || pace.moved.elapsed() < most {
                 return;
             }
             pace.next_offset
@@ -177,10 +195,11 @@ impl Answer {
             None => refusal,
         };
         self.ended = Some(refusal.into());
-        (self.chunk, self.passages, self.body) = (Bytes::new(), Vec::new(), Body::empty());
-        lock(&self.encoding.pulled).clear();
-        // With it goes the queue, and with that whoever fills it.
-        self.encoding.renew = None;
+        (self.chunk, self.passage) = (Bytes::new(), Passage::default());
+        // Whoever fills the queue ends with it.
+        self.parcels.close();
+        while self.parcels.try_recv().is_ok() {}
+        lock(&self.pace).rooms = 0;
     }
 }
 
@@ -202,15 +221,8 @@ impl Departing {
     }
 
     /// The same, with messages that may be large.
-    pub(crate) fn large(body: Body, encoding: Encoding, call: OwnedSemaphorePermit) -> Self {
-        let departures = encoding.departures.clone();
-        let (chunk, passages, ended) = (Bytes::new(), Vec::new(), None);
-        let answer = Arc::new(Mutex::new(Answer { body, encoding, chunk, passages, ended }));
-        let mut answers = lock(&departures.answers);
-        answers.retain(|answer| answer.strong_count() > 0);
-        answers.push(Arc::downgrade(&answer));
-        drop(answers);
-        Self { answer: Kind::Large(answer), _call: call }
+    pub(crate) fn large(handover: Handover, call: OwnedSemaphorePermit) -> Self {
+        Self { answer: Kind::Large(handover.0), _call: call }
     }
 }
 

@@ -112,8 +112,8 @@ where
             let mut response = answering.await?;
             let handover = response.extensions_mut().remove::<Handover>();
             Ok(response.map(|body| {
-                Body::new(match handover.and_then(|handover| handover.take()) {
-                    Some(encoding) => Departing::large(body, encoding, permit),
+                Body::new(match handover {
+                    Some(handover) => Departing::large(handover, permit),
                     None => Departing::new(body, permit),
                 })
             }))

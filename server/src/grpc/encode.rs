@@ -1,14 +1,15 @@
-//! Events on their way out, as rows or as columns.
+//! Events on their way out, as rows or as columns, encoded as soon as they are picked.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
+mod columns;
+mod rows;
 
-use downlink_proto::v1::{self, EventBatch, EventColumns, event_columns::Extras};
-use downlink_storage::{EventRef, Offset, Quality, SignalMap, Timestamp, ValueRef};
+use downlink_proto::v1::EventBatch;
+use downlink_storage::{EventRef, Offset};
+use prost::Message;
+use prost::encoding::uint64;
 
-use super::checks::columns::kind;
-use super::convert::{wire_event, wire_quality};
+use columns::Columns;
+use rows::Rows;
 
 /// How a reader wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(crate) enum Encoding {
 #[derive(Debug)]
 pub(crate) enum Encoder {
     /// See [`Encoding::Rows`].
-    Rows(Vec<v1::Event>),
+    Rows(Rows),
     /// See [`Encoding::Columns`].
     Columns(Box<Columns>),
 }
@@ -32,7 +33,7 @@ impl Encoder {
     /// Without events.
     pub(crate) fn new(encoding: Encoding) -> Self {
         match encoding {
-            Encoding::Rows => Self::Rows(Vec::new()),
+            Encoding::Rows => Self::Rows(Rows::default()),
             Encoding::Columns => Self::Columns(Box::default()),
         }
     }
@@ -41,22 +42,19 @@ impl Encoder {
     #[inline]
     pub(crate) fn push(&mut self, event: &EventRef<'_>) {
         match self {
-            Self::Rows(events) => events.push(wire_event(event)),
+            Self::Rows(rows) => rows.push(event),
             Self::Columns(columns) => columns.push(event),
         }
     }
 
     /// What was added, as it travels. The next message is taken to be of about that size.
-    pub(crate) fn take(&mut self) -> EventBatch {
-        let count = self.len();
+    pub(crate) fn take(&mut self) -> EncodedBatch {
         match self {
-            Self::Rows(events) => {
-                let events = std::mem::replace(events, Vec::with_capacity(count));
-                EventBatch { events, ..EventBatch::default() }
-            }
+            Self::Rows(rows) => EncodedBatch(rows.take()),
             Self::Columns(columns) => {
-                let columns = std::mem::replace(&mut **columns, Columns::with_capacity(count)).finish();
-                EventBatch { columns: Some(columns), ..EventBatch::default() }
+                let next = Columns::with_capacity(columns.len());
+                let columns = Some(std::mem::replace(&mut **columns, next).finish());
+                EncodedBatch(EventBatch { columns, ..EventBatch::default() }.encode_to_vec())
             }
         }
     }
@@ -64,159 +62,58 @@ impl Encoder {
     /// How many events it has.
     pub(crate) const fn len(&self) -> usize {
         match self {
-            Self::Rows(events) => events.len(),
-            Self::Columns(columns) => columns.columns.signal_indexes.len(),
+            Self::Rows(rows) => rows.len(),
+            Self::Columns(columns) => columns.len(),
         }
     }
 
     /// The offset of the last of them.
-    pub(crate) fn last_offset(&self) -> Option<u64> {
+    pub(crate) fn last_offset(&self) -> Option<Offset> {
         match self {
-            Self::Rows(events) => events.last().map(|event| event.offset),
-            Self::Columns(columns) => columns.previous.map(|(offset, ..)| offset.get()),
+            Self::Rows(rows) => rows.last_offset(),
+            Self::Columns(columns) => columns.last_offset(),
         }
     }
 }
 
-/// Packed arrays in the making. Arrays that may be empty when all have the usual element stay so until one has another.
+/// An `EventBatch` as it travels.
 #[derive(Debug, Default)]
-pub(crate) struct Columns {
-    columns: EventColumns,
-    signals: SignalMap<u32>,
-    sources: Table<String>,
-    trace_contexts: Table<Vec<u8>>,
-    previous: Option<(Offset, Timestamp, Timestamp)>,
-}
+pub(crate) struct EncodedBatch(Vec<u8>);
 
-impl Columns {
-    fn with_capacity(events: usize) -> Self {
-        let columns = EventColumns {
-            signal_indexes: Vec::with_capacity(events),
-            event_time_second_deltas: Vec::with_capacity(events),
-            event_time_nanos: Vec::with_capacity(events),
-            ingest_time_second_deltas: Vec::with_capacity(events),
-            ingest_time_nanos: Vec::with_capacity(events),
-            double_values: Vec::with_capacity(events),
-            ..EventColumns::default()
-        };
-        Self { columns, ..Self::default() }
-    }
-
-    #[inline]
-    fn push(&mut self, event: &EventRef<'_>) {
-        let row = self.columns.signal_indexes.len();
-        self.push_names(row, event);
-        let columns = &mut self.columns;
-        let (offset, event_time, ingest_time) = self.previous.unwrap_or_else(|| {
-            columns.first_offset = event.offset.get();
-            (event.offset, Timestamp::EPOCH, Timestamp::EPOCH)
-        });
-        let skip = event.offset.get().abs_diff(offset.get()).saturating_sub(1);
-        push_unless_usual(&mut columns.offset_skips, row, 0, skip);
-        let delta = |time: Timestamp, before: Timestamp| time.seconds().wrapping_sub(before.seconds());
-        columns.event_time_second_deltas.push(delta(event.event_time, event_time));
-        push_unless_usual(&mut columns.event_time_nanos, row, 0, event.event_time.nanos());
-        columns.ingest_time_second_deltas.push(delta(event.ingest_time, ingest_time));
-        push_unless_usual(&mut columns.ingest_time_nanos, row, 0, event.ingest_time.nanos());
-        self.previous = Some((event.offset, event.event_time, event.ingest_time));
-        let good = wire_quality(Quality::Good).into();
-        push_unless_usual(&mut columns.qualities, row, good, wire_quality(event.quality).into());
-        let kind = push_value(columns, event.value);
-        push_unless_usual(&mut columns.kinds, row, kind::DOUBLE, kind);
-        if let Some(attributes) = event.attributes {
-            columns.extras.push(Extras { index: row as u32, attributes: attributes.clone() });
+impl EncodedBatch {
+    /// Says in it how many events were dropped in favour of newer ones.
+    pub(crate) fn note_conflated(&mut self, events: u64) {
+        if events > 0 {
+            uint64::encode(CONFLATED_EVENTS, &events, &mut self.0);
         }
     }
 
-    #[inline]
-    fn push_names(&mut self, row: usize, event: &EventRef<'_>) {
-        let Self { columns, signals, sources, trace_contexts, .. } = self;
-        let signal = *signals.entry(event.signal_id).or_insert_with(|| {
-            columns.signals.push(String::from(&**event.signal));
-            columns.signal_ids.push(event.signal_id.0);
-            columns.signals.len() as u32 - 1
-        });
-        columns.signal_indexes.push(signal);
-        let source = sources.place(&mut columns.sources, &**event.source);
-        push_unless_usual(&mut columns.source_indexes, row, 0, source);
-        let trace_context = trace_contexts.place(&mut columns.trace_contexts, event.trace_context);
-        push_unless_usual(&mut columns.trace_context_indexes, row, 0, trace_context);
+    /// As a message of a replay.
+    pub(crate) fn into_read(self) -> ReadEvents {
+        ReadEvents { events: self.0 }
     }
 
-    fn finish(self) -> EventColumns {
-        let mut columns = self.columns;
-        if matches!(columns.sources.as_slice(), [only] if only.is_empty()) {
-            columns.sources.clear();
-        }
-        if matches!(columns.trace_contexts.as_slice(), [only] if only.is_empty()) {
-            columns.trace_contexts.clear();
-        }
-        columns
+    /// As a message of a subscription, which resumes at `next_offset`.
+    pub(crate) fn into_subscribe(self, next_offset: Offset) -> SubscribeEvents {
+        SubscribeEvents { next_offset: next_offset.get(), events: self.0 }
     }
 }
 
-/// Where the entries of a table are that seldom change from event to event.
-#[derive(Debug, Default)]
-struct Table<T> {
-    places: HashMap<T, u32>,
-    last: u32,
+/// The field of `EventBatch` for that.
+const CONFLATED_EVENTS: u32 = 2;
+
+/// A `ReadResponse` with events. On the wire a message in a message looks as bytes do.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReadEvents {
+    #[prost(bytes = "vec", required, tag = "1")]
+    events: Vec<u8>,
 }
 
-impl<T: Hash + Eq> Table<T> {
-    /// The place of an entry, which is added if it is new.
-    #[inline]
-    fn place<Q>(&mut self, entries: &mut Vec<T>, entry: &Q) -> u32
-    where
-        T: Borrow<Q>,
-        Q: ToOwned<Owned = T> + Hash + Eq + ?Sized,
-    {
-        if entries.get(self.last as usize).is_none_or(|last| last.borrow() != entry) {
-            let known = self.places.get(entry).copied();
-            self.last = known.unwrap_or_else(|| {
-                let place = entries.len() as u32;
-                entries.push(entry.to_owned());
-                self.places.insert(entry.to_owned(), place);
-                place
-            });
-        }
-        self.last
-    }
-}
-
-/// Adds the element of the event in `row` to an array that is empty as long as all have the usual one.
-#[inline]
-fn push_unless_usual<T: Copy + PartialEq>(array: &mut Vec<T>, row: usize, usual: T, element: T) {
-    if element != usual && array.is_empty() {
-        array.resize(row, usual);
-    } else if array.is_empty() {
-        return;
-    }
-    array.push(element);
-}
-
-/// Adds a value to the array of its kind; gives the kind.
-#[inline]
-fn push_value(columns: &mut EventColumns, value: ValueRef<'_>) -> u32 {
-    match value {
-        ValueRef::Double(value) => {
-            columns.double_values.push(value);
-            kind::DOUBLE
-        }
-        ValueRef::Int(value) => {
-            columns.int_values.push(value);
-            kind::INT
-        }
-        ValueRef::Bool(value) => {
-            columns.bool_values.push(value);
-            kind::BOOL
-        }
-        ValueRef::String(value) => {
-            columns.string_values.push(value.to_owned());
-            kind::STRING
-        }
-        ValueRef::Bytes(value) => {
-            columns.bytes_values.push(value.to_owned());
-            kind::BYTES
-        }
-    }
+/// A `SubscribeResponse` with events, likewise.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SubscribeEvents {
+    #[prost(uint64, tag = "1")]
+    next_offset: u64,
+    #[prost(bytes = "vec", required, tag = "3")]
+    events: Vec<u8>,
 }

@@ -1,20 +1,15 @@
-//! The messages of one reader, from where they are made to where they are encoded.
+//! The messages of one reader, from where they are made to where they leave: encoded at once, and never many.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use downlink_storage::Offset;
-use futures::Stream;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::Instant;
-use tonic::body::Body;
-use tonic::codec::{BufferSettings, EncodeBody, SingleMessageCompressionOverride};
+use tokio_stream::Empty;
 use tonic::{Response, Status};
-use tonic_prost::ProstCodec;
 
-use super::departure::{Departures, Encoding, Pace, SMALL_BYTES, lock};
+use super::departure::{Answer, Departures, Pace, SMALL_BYTES, lock};
 
 /// How many messages wait for a reader: one on its way out, one ready, one in the making.
 pub(crate) const MESSAGES_MAX: usize = 2;
@@ -24,85 +19,83 @@ pub(crate) const MESSAGES_MAX: usize = 2;
 pub(crate) struct Closed;
 
 /// What a message with events carries besides: the stretch of the log it covers, and its room if it is large.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Passage {
-    stretch: Option<(Offset, Offset)>,
-    room: Option<OwnedSemaphorePermit>,
-    /// Says of the reader that it holds room.
-    pace: Option<Arc<Mutex<Pace>>>,
+    pub(super) from: Option<Offset>,
+    pub(super) end: Option<Offset>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Passage {
     /// From `from` to before `end`.
     pub(crate) const fn new(from: Offset, end: Offset, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self { stretch: Some((from, end)), room, pace: None }
-    }
-
-    /// Whether it is large.
-    pub(crate) const fn has_room(&self) -> bool {
-        self.room.is_some()
-    }
-
-    /// The offset after it.
-    pub(crate) fn end(&self) -> Option<Offset> {
-        self.stretch.map(|(_, end)| end)
+        Self { from: Some(from), end: Some(end), room }
     }
 }
 
-struct Parcel<T> {
-    message: Result<T, Status>,
-    passage: Option<Passage>,
+/// A message as it travels, and what it carries besides.
+pub(super) struct Parcel {
+    pub(super) bytes: Bytes,
+    pub(super) passage: Passage,
 }
+
+impl Parcel {
+    /// The message itself is gone by the time its parcel waits.
+    fn new(message: impl Message, passage: Passage) -> Self {
+        let length = message.encoded_len();
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + length);
+        // Not compressed.
+        bytes.push(0);
+        bytes.extend_from_slice(&u32::try_from(length).expect("a message is below 4 GiB").to_be_bytes());
+        message.encode_raw(&mut bytes);
+        Self { bytes: bytes.into(), passage }
+    }
+}
+
+/// What gRPC writes before each message: whether it is compressed, and its length.
+const HEADER_BYTES: usize = 5;
 
 /// Where messages are put in.
-pub(crate) struct Sender<T> {
-    parcels: mpsc::Sender<Parcel<T>>,
+pub(crate) struct Sender {
+    parcels: mpsc::Sender<Result<Parcel, Status>>,
     /// The place for the last word.
-    last: mpsc::OwnedPermit<Parcel<T>>,
+    last: mpsc::OwnedPermit<Result<Parcel, Status>>,
     pace: Weak<Mutex<Pace>>,
 }
 
-/// Where they come out, in order, whichever of its handles is asked.
-pub(crate) struct Outgoing<T> {
-    parcels: Arc<Mutex<mpsc::Receiver<Parcel<T>>>>,
-    pulled: Arc<Mutex<Vec<Passage>>>,
-}
-
 /// A queue of a few messages.
-pub(crate) fn outbox<T>(departures: &Arc<Departures>) -> (Sender<T>, Outbox<T>) {
-    let (sender, receiver) = mpsc::channel(MESSAGES_MAX + 1);
+pub(crate) fn outbox(departures: &Arc<Departures>) -> (Sender, Outbox) {
+    let (sender, parcels) = mpsc::channel(MESSAGES_MAX + 1);
     let last = sender.clone().try_reserve_owned().expect("the queue is empty");
     let pace = Arc::<Mutex<Pace>>::default();
     let sender = Sender { parcels: sender, last, pace: Arc::downgrade(&pace) };
-    let outgoing = Outgoing { parcels: Arc::new(Mutex::new(receiver)), pulled: Arc::default() };
-    (sender, Outbox { outgoing, pace, departures: departures.clone() })
+    (sender, Outbox { parcels, pace, departures: departures.clone() })
 }
 
-impl<T> Sender<T> {
+impl Sender {
     /// Puts in what has no events, when there is room in the queue.
-    pub(crate) async fn send(&self, message: Result<T, Status>) -> Result<(), Closed> {
-        self.parcels.send(Parcel { message, passage: None }).await.map_err(|_| Closed)
+    pub(crate) async fn send(&self, message: impl Message) -> Result<(), Closed> {
+        let parcel = Parcel::new(message, Passage::default());
+        self.parcels.send(Ok(parcel)).await.map_err(|_| Closed)
     }
 
     /// Puts in events.
-    pub(crate) async fn send_events(&self, message: T, mut passage: Passage) -> Result<(), Closed> {
-        let pace = self.pace.upgrade().ok_or(Closed)?;
+    pub(crate) async fn send_events(&self, message: impl Message, passage: Passage) -> Result<(), Closed> {
         {
-            // One is the answer's, one ours.
-            let is_first = passage.has_room() && Arc::strong_count(&pace) <= 2;
+            let pace = self.pace.upgrade().ok_or(Closed)?;
             let mut pace = lock(&pace);
-            pace.next_offset = pace.next_offset.or(passage.stretch.map(|(from, _)| from));
-            if is_first {
-                pace.moved = Instant::now();
+            pace.next_offset = pace.next_offset.or(passage.from);
+            if passage.room.is_some() {
+                pace.take_room();
             }
         }
-        passage.pace = passage.has_room().then_some(pace);
-        self.parcels.send(Parcel { message: Ok(message), passage: Some(passage) }).await.map_err(|_| Closed)
+        let parcel = Parcel::new(message, passage);
+        self.parcels.send(Ok(parcel)).await.map_err(|_| Closed)
     }
 
     /// Ends them with `status`. That never waits for a reader: there is always a place for it.
     pub(crate) fn end(self, status: Status) {
-        self.last.send(Parcel { message: Err(status), passage: None });
+        self.last.send(Err(status));
     }
 
     /// Whether nobody waits for messages any more.
@@ -116,69 +109,23 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Outgoing<T> {
-    fn again(&self) -> Self {
-        Self { parcels: self.parcels.clone(), pulled: self.pulled.clone() }
-    }
-}
-
-impl<T: Message + Default + 'static> Outgoing<T> {
-    fn body(&self) -> Body {
-        let encoder = ProstCodec::<T, T>::raw_encoder(BufferSettings::default());
-        let compression = SingleMessageCompressionOverride::default();
-        Body::new(EncodeBody::new_server(encoder, self.again(), None, compression, None))
-    }
-}
-
-impl<T> Stream for Outgoing<T> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let parcel = ready!(lock(&self.parcels).poll_recv(context));
-        Poll::Ready(parcel.map(|parcel| {
-            lock(&self.pulled).extend(parcel.passage);
-            parcel.message
-        }))
-    }
-}
-
-/// What the answer to a reader needs beside its messages, on its way to whoever sends it.
-#[derive(Clone)]
-pub(crate) struct Handover(Arc<Mutex<Option<Encoding>>>);
-
-impl Handover {
-    fn attach<T>(encoding: Encoding, mut response: Response<T>) -> Response<T> {
-        response.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(encoding)))));
-        response
-    }
-
-    /// Once.
-    pub(crate) fn take(&self) -> Option<Encoding> {
-        lock(&self.0).take()
-    }
-}
-
-/// Messages and what their answer needs.
-pub(crate) struct Outbox<T> {
-    outgoing: Outgoing<T>,
+/// Where they come out.
+pub(crate) struct Outbox {
+    parcels: mpsc::Receiver<Result<Parcel, Status>>,
     pace: Arc<Mutex<Pace>>,
     departures: Arc<Departures>,
 }
 
-impl<T: Message + Default + 'static> Outbox<T> {
+impl Outbox {
     /// As the answer to a call. `reader` is given back when all of it has left, not when all of it has been made.
-    pub(crate) fn into_response(self, reader: OwnedSemaphorePermit) -> Response<Outgoing<T>> {
-        let again = self.outgoing.again();
-        let renew: Box<dyn Fn() -> Body + Send> = Box::new(move || again.body());
-        let pulled = self.outgoing.pulled.clone();
-        let (pace, departures) = (self.pace, self.departures);
-        let encoding = Encoding { renew: Some(renew), pulled, pace, departures, _reader: Some(reader) };
-        Handover::attach(encoding, Response::new(self.outgoing))
+    pub(crate) fn into_response<T>(self, reader: OwnedSemaphorePermit) -> Response<Empty<T>> {
+        let answer = Answer::new(self.parcels, self.pace, Some(reader));
+        Handover::attach(self.departures.register(answer), tokio_stream::empty())
     }
 }
 
 /// The only message of a call as its answer, which has room for as much as it might have become.
-pub(crate) fn answer<T: Message>(
+pub(crate) fn answer<T: Message + Default>(
     message: T,
     mut room: OwnedSemaphorePermit,
     departures: &Arc<Departures>,
@@ -188,9 +135,22 @@ pub(crate) fn answer<T: Message>(
         return Response::new(message);
     }
     drop(room.split(room.num_permits().saturating_sub(bytes)));
-    let pace = Arc::<Mutex<Pace>>::default();
-    let passage = Passage { stretch: None, room: Some(room), pace: Some(pace.clone()) };
-    let pulled = Arc::new(Mutex::new(vec![passage]));
-    let encoding = Encoding { renew: None, pulled, pace, departures: departures.clone(), _reader: None };
-    Handover::attach(encoding, Response::new(message))
+    let (sender, outbox) = outbox(departures);
+    lock(&outbox.pace).take_room();
+    let parcel = Parcel::new(message, Passage { room: Some(room), ..Passage::default() });
+    sender.last.send(Ok(parcel));
+    let answer = Answer::new(outbox.parcels, outbox.pace, None);
+    Handover::attach(departures.register(answer), T::default())
+}
+
+/// An answer on its way from a method to its call's door, beside the empty one that goes by the usual way.
+#[derive(Clone)]
+pub(crate) struct Handover(pub(super) Arc<Mutex<Answer>>);
+
+impl Handover {
+    fn attach<T>(answer: Arc<Mutex<Answer>>, instead: T) -> Response<T> {
+        let mut response = Response::new(instead);
+        response.extensions_mut().insert(Self(answer));
+        response
+    }
 }

@@ -19,8 +19,6 @@ use crate::query::{Found, PieceMax, Reach, Scan, Way, value_bytes};
 
 /// A reader who makes its next message wait for longer does not keep what it is made from.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A piece of so many offsets is read where it stands if it is in memory and quick to filter.
-const INLINE_OFFSETS_MAX: u64 = 1_000;
 /// What an event makes on the wire beside its names and its value, about.
 const EVENT_BYTES: usize = 64;
 
@@ -121,8 +119,7 @@ impl<C: Collector> Pieces<C> {
 
     async fn get(&mut self, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Status> {
         let (mut scan, mut collector) = self.reading.take().expect("given back after every piece");
-        let is_short = self.way.distance(from, until) <= INLINE_OFFSETS_MAX;
-        let result = if is_short && scan.is_quick() && scan.is_cached(from) {
+        let result = if scan.is_quick(from, until, most.events) {
             let result = piece(&mut scan, (from, until), most, Reach::Memory, &mut collector);
             self.reading = Some((scan, collector));
             result

@@ -9,9 +9,10 @@ use downlink_proto::v1::{
     SubscribeRequest, SubscribeResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use super::outbox::{self, Outgoing};
+use super::outbox;
 use super::status::Refusal;
 use super::{Shared, aggregate, latest, position, read, subscribe};
 
@@ -44,8 +45,9 @@ impl Query {
 
 #[tonic::async_trait]
 impl QueryService for Query {
-    type ReadStream = Outgoing<ReadResponse>;
-    type SubscribeStream = Outgoing<SubscribeResponse>;
+    // Their messages go by another way.
+    type ReadStream = Empty<Result<ReadResponse, Status>>;
+    type SubscribeStream = Empty<Result<SubscribeResponse, Status>>;
     type AggregateStream = aggregate::Answer;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {

@@ -56,13 +56,13 @@ struct Replay {
 }
 
 /// Begins a replay.
-pub(crate) async fn serve(shared: Arc<Shared>, request: ReadRequest) -> Result<Outbox<ReadResponse>, Status> {
+pub(crate) async fn serve(shared: Arc<Shared>, request: ReadRequest) -> Result<Outbox, Status> {
     let replay = plan(&shared, request).await?;
     let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
     tasks.spawn("read", async move {
         if let Err(status) = replay.run(&shared, &messages).await {
-            let _ = messages.send(Err(status)).await;
+            messages.end(status);
         }
     });
     Ok(outbox)
@@ -123,7 +123,7 @@ impl Schedule {
 }
 
 impl Replay {
-    async fn run(mut self, shared: &Shared, messages: &Sender<ReadResponse>) -> Result<(), Status> {
+    async fn run(mut self, shared: &Shared, messages: &Sender) -> Result<(), Status> {
         let (mut next, mut delivered, mut schedule) = (self.start, 0, Schedule::begin());
         while next != self.end && delivered < self.events_max {
             if shared.tasks.is_draining() {
@@ -141,25 +141,26 @@ impl Replay {
                     () = messages.closed() => return Ok(()),
                 }
             }
-            let frame = match piece.found {
+            let sent = match piece.found {
+                Found::Events { matched: 0, end } => {
+                    next = end;
+                    Ok(())
+                }
                 Found::Events { matched, end } => {
                     delivered += matched;
                     next = end;
-                    (matched > 0).then(|| Frame::Events(self.pieces.collector().encoder.take()))
+                    let events = self.pieces.collector().encoder.take().into_read();
+                    let sending = messages.send_events(events, Passage::new(from, next, piece.room));
+                    self.pieces.keeping_little(sending).await
                 }
                 Found::Gap { first, end, reason } => {
                     (_, next) = self.way.ends(first, end);
-                    Some(Frame::Gap(wire_gap(first, end, reason)))
+                    let gap = frame(Frame::Gap(wire_gap(first, end, reason)));
+                    let sending = messages.send_events(gap, Passage::new(from, next, None));
+                    self.pieces.keeping_little(sending).await
                 }
             };
-            if frame.is_some() {
-                let passage = Passage::new(from, next, piece.room);
-                let sending = messages.send_events(ReadResponse { frame }, passage);
-                if self.pieces.keeping_little(sending).await.is_err() {
-                    return Ok(());
-                }
-            }
-            if messages.is_closed() {
+            if sent.is_err() || messages.is_closed() {
                 return Ok(());
             }
         }
@@ -168,7 +169,11 @@ impl Replay {
             head_offset: self.head.get(),
             scanned_events: self.way.distance(self.start, next),
         };
-        let _ = messages.send(Ok(ReadResponse { frame: Some(Frame::End(end)) })).await;
+        let _ = messages.send(frame(Frame::End(end))).await;
         Ok(())
     }
+}
+
+const fn frame(frame: Frame) -> ReadResponse {
+    ReadResponse { frame: Some(frame) }
 }

@@ -9,9 +9,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_proto::v1::subscribe_response::Frame;
 use downlink_proto::v1::{ErrorReason, SubscribeRequest, SubscribeResponse};
 use downlink_storage::{Offset, Timestamp};
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
@@ -64,7 +64,7 @@ struct Subscription {
     live_since: (Nanos, Instant),
     ingest_time: Option<Timestamp>,
     head: watch::Receiver<Offset>,
-    messages: Sender<SubscribeResponse>,
+    messages: Sender,
     /// For what has been picked last, if it is large.
     room: Option<OwnedSemaphorePermit>,
     /// Where to resume after all that has been picked.
@@ -74,10 +74,7 @@ struct Subscription {
 }
 
 /// Begins a subscription.
-pub(crate) async fn serve(
-    shared: Arc<Shared>,
-    request: SubscribeRequest,
-) -> Result<Outbox<SubscribeResponse>, Status> {
+pub(crate) async fn serve(shared: Arc<Shared>, request: SubscribeRequest) -> Result<Outbox, Status> {
     let (messages, outbox) = outbox(&shared.departures);
     let tasks = shared.tasks.clone();
     let subscription = plan(shared, request, messages).await?;
@@ -88,7 +85,7 @@ pub(crate) async fn serve(
 async fn plan(
     shared: Arc<Shared>,
     request: SubscribeRequest,
-    messages: Sender<SubscribeResponse>,
+    messages: Sender,
 ) -> Result<Subscription, Status> {
     let encoding = encoding(request.encoding)?;
     let asked = request.report.unwrap_or_default();
@@ -293,7 +290,8 @@ impl Subscription {
                 if is_last { self.picked } else { passed.map_or(self.told, |passed| passed.max(self.told)) };
             let room = if is_last { self.room.take() } else { None };
             let passage = Passage::new(self.told, next, room);
-            self.send(Frame::Events(batch), next, Some(passage)).await?;
+            let may_be_slow = self.follow.disconnects();
+            self.send(batch.into_subscribe(next), next, Some(passage), may_be_slow).await?;
         }
         self.room = None;
         self.flush_at = None;
@@ -307,20 +305,26 @@ impl Subscription {
             self.live_since = (nanos(self.shared.clock.now()).max(reported), Instant::now());
         }
         self.picked = self.pieces.collector().settled(self.follow.next_offset());
+        // Who has not been told that it is live is not slow.
+        let may_be_slow = self.follow.disconnects() && notice != Notice::CaughtUp;
         let frame = frames::wire(&self.shared, notice, head, self.ingest_time);
-        self.send(frame, self.picked, None).await
+        let message = SubscribeResponse { next_offset: self.picked.get(), frame: Some(frame) };
+        self.send(message, self.picked, None, may_be_slow).await
     }
 
-    /// Sends a frame, after which the subscriber resumes at `next`.
-    async fn send(&mut self, frame: Frame, next: Offset, passage: Option<Passage>) -> Result<(), Ended> {
-        // Who has not been told that it is live is not slow.
-        let may_be_slow = self.follow.disconnects() && !matches!(frame, Frame::CaughtUp(_));
-        let message = SubscribeResponse { next_offset: next.get(), frame: Some(frame) };
+    /// Sends a message, after which the subscriber resumes at `next`; one that may be too slow by now is let go.
+    async fn send(
+        &mut self,
+        message: impl Message,
+        next: Offset,
+        passage: Option<Passage>,
+        may_be_slow: bool,
+    ) -> Result<(), Ended> {
         let messages = &self.messages;
         let mut sending = pin!(async move {
             match passage {
                 Some(passage) => messages.send_events(message, passage).await,
-                None => messages.send(Ok(message)).await,
+                None => messages.send(message).await,
             }
         });
         let (follow, head) = (&self.follow, &mut self.head);

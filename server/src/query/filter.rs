@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use downlink_storage::{EventRef, Quality, SignalId};
+use downlink_storage::{EventRef, Quality, SYSTEM_PREFIX, SignalId};
 
 /// A name or a glob: `*` stands for any run of characters without "/", `**` for any run, `?` for one character.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,7 @@ impl Names {
 
     /// Whether every name that is not the system's own is wanted.
     #[must_use]
+    #[inline]
     pub(crate) fn is_everything(&self) -> bool {
         self.exact.is_empty() && self.globs.is_empty()
     }
@@ -131,9 +132,10 @@ impl Names {
 
     /// Whether `name` is wanted.
     #[must_use]
+    #[inline]
     pub(crate) fn wants(&self, name: &str) -> bool {
         if self.is_everything() {
-            return !name.starts_with('_');
+            return !name.starts_with(SYSTEM_PREFIX);
         }
         self.exact.contains(name) || self.globs.iter().any(|pattern| pattern.matches(name))
     }
@@ -159,17 +161,21 @@ impl Filter {
         Self { names, sources, quality_worst, known: Vec::new() }
     }
 
+    /// Whether every event is wanted that is not the system's own.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.names.is_everything() && self.sources.is_empty() && self.quality_worst == Quality::Bad
+    }
+
     /// Whether `event` is wanted.
+    #[inline]
     pub(crate) fn wants(&mut self, event: &EventRef<'_>) -> bool {
         event.quality <= self.quality_worst
             && (self.sources.is_empty() || self.sources.contains(&**event.source))
             && self.wants_signal(event.signal_id, event.signal)
     }
 
+    #[inline]
     fn wants_signal(&mut self, id: SignalId, name: &str) -> bool {
-        if self.names.is_everything() {
-            return self.names.wants(name);
-        }
         let index = id.0 as usize;
         if self.known.len() <= index {
             self.known.resize(index + 1, None);

@@ -50,7 +50,13 @@ impl<T: Copy + PartialEq> Runs<T> {
 
     /// The value of each row in turn, without end: the last run has none.
     pub(crate) fn rows(&self) -> Rows<'_, T> {
-        Rows { runs: self, run: 0, row: 0 }
+        self.rows_from(0)
+    }
+
+    /// The value of each row from `row` on, without end.
+    pub(crate) fn rows_from(&self, row: usize) -> Rows<'_, T> {
+        let run = self.starts.partition_point(|&start| start as usize <= row).saturating_sub(1);
+        Rows { runs: self, run, row: row as u32 }
     }
 
     /// Bytes held.

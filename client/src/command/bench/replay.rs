@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{bail, ensure};
 use clap::Args;
 use downlink_client::Encoding;
-use downlink_client::v1::{self, EventBatch, ReadRequest, read_response::Frame};
+use downlink_client::v1::{self, EventBatch, Filter, ReadRequest, read_response::Frame};
 use serde_json::json;
 
 use super::surroundings::Surroundings;
@@ -14,11 +14,16 @@ use crate::command::encoding::EncodingWord;
 use crate::command::output::{Printer, grouped};
 use crate::command::{Context, Format};
 
-/// Reads the whole log as fast as it comes, decoded into events or into arrays of them, and prints events a second.
+/// Reads the whole log, or some of its signals, as fast as it comes, decoded into events or into arrays of them, and
+/// prints events a second.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  downlink bench replay --encoding columns --runs 5 --output json")]
+#[command(after_help = "Examples:
+  downlink bench replay --encoding columns --runs 5 --output json
+  downlink bench replay iss/NODE3000005 --runs 20")]
 pub(in crate::command) struct Replay {
+    /// Names or globs. Unset: all signals.
+    #[arg(value_name = "SIGNAL")]
+    signals: Vec<String>,
     /// How often to measure.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
@@ -36,14 +41,16 @@ impl Replay {
     pub(in crate::command) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
         let mut printer = Printer::new(context.format);
-        let (mut rates, mut events) = (vec![], 0_u64);
+        let (mut rates, mut durations, mut events) = (vec![], vec![], 0_u64);
         let disk = self.surroundings.disk()?;
         let (usage, begun) = (self.surroundings.usage()?, Instant::now());
         for run in 1..=self.runs {
             let start = Instant::now();
             let before = std::mem::take(&mut events);
             let encoding = v1::Encoding::from(Encoding::from(self.encoding)).into();
-            let request = ReadRequest { encoding, max_batch_events: self.batch, ..ReadRequest::default() };
+            let filter = Some(Filter { signals: self.signals.clone(), ..Filter::default() });
+            let request =
+                ReadRequest { filter, encoding, max_batch_events: self.batch, ..ReadRequest::default() };
             let mut replay = client.read_raw(request).await?;
             while let Some(frame) = replay.next().await? {
                 match frame {
@@ -54,12 +61,14 @@ impl Replay {
                     Frame::End(_) => break,
                 }
             }
-            ensure!(events > 0, "the log is empty: there is nothing to read");
+            ensure!(events > 0, "there is nothing to read");
             ensure!(
                 run == 1 || events == before,
                 "the log has grown from {before} to {events} events: does anybody append?"
             );
-            let rate = events as f64 / start.elapsed().as_secs_f64();
+            let seconds = start.elapsed().as_secs_f64();
+            let rate = events as f64 / seconds;
+            durations.push(seconds * 1e3);
             if context.format == Format::Human {
                 printer.text(&format!("run {run}: {} events/s\n", grouped(rate as u64)))?;
                 printer.flush()?;
@@ -72,11 +81,13 @@ impl Replay {
             "bench": "replay",
             "events_per_second": median(rates.clone()).round(),
             "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+            "replay_ms": median(durations),
             "fdatasync_4k_ms": disk,
-            "bytes_on_disk_per_event": info.bytes_on_disk as f64 / events as f64,
+            "bytes_on_disk_per_event": info.bytes_on_disk as f64 / info.head_offset.saturating_sub(1).max(1) as f64,
             "server": server,
             "conditions": {
                 "machine": conditions::machine(),
+                "signals": self.signals,
                 "events_per_run": events,
                 "encoding": self.encoding.as_str(),
                 "batch_events": self.batch,

@@ -27,11 +27,15 @@ use crate::command::output::Printer;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   downlink bench unary --clients 64
+  downlink bench unary --clients 64 --connections 4
   downlink bench unary --clients 64 --streams --rate 20000 --disk-dir data")]
 pub(in crate::command) struct Unary {
-    /// Clients, each with a connection of its own.
+    /// Clients at once, each with one event in flight.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
+    /// Connections that the clients share, as those of one program do. Unset: each has one of its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: Option<u32>,
     /// An append stream for each client instead of a call for each event.
     #[arg(long)]
     streams: bool,
@@ -48,9 +52,14 @@ pub(in crate::command) struct Unary {
 impl Unary {
     pub(in crate::command) async fn run(&self, context: &Context) -> anyhow::Result<()> {
         let client = context.connect().await?;
+        let connections = self.connections.unwrap_or(self.clients).min(self.clients);
+        let mut shared = vec![];
+        for _ in 0..connections {
+            shared.push(context.connect().await?);
+        }
         let mut workers = vec![];
-        for number in 0..self.clients {
-            workers.push(Worker::connect(context, self.streams, number).await?);
+        for (number, client) in (0..self.clients).zip(shared.iter().cycle()) {
+            workers.push(Worker::begin(client.clone(), self.streams, number).await?);
         }
         let disk = self.surroundings.disk()?;
         let (before, usage) = (client.info().await?, self.surroundings.usage()?);
@@ -85,6 +94,7 @@ impl Unary {
             "conditions": {
                 "machine": conditions::machine(),
                 "clients": self.clients,
+                "connections": connections,
                 "kind": if self.streams { "append streams, one event in flight each" } else { "unary calls" },
                 "rate_per_second": self.rate,
                 "measured_from": if self.rate.is_some() { "when the event was due" } else { "when it was sent" },
@@ -106,8 +116,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn connect(context: &Context, is_stream: bool, number: u32) -> anyhow::Result<Self> {
-        let client = context.connect().await?;
+    async fn begin(client: Client, is_stream: bool, number: u32) -> anyhow::Result<Self> {
         let open = Open { producer_id: format!("bench/{}", uuid::Uuid::new_v4()), ..Open::default() };
         let stream = if is_stream { Some(AppendStream::open(&client, open, 1).await?.0) } else { None };
         let event = Event { source: "bench".to_owned(), ..event(format!("bench/{number}"), 0.0) };

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use downlink_storage::{Clock as _, Offset, SignalId};
+use downlink_proto::v1::read_response::Frame;
+use downlink_proto::v1::{EventBatch, ReadResponse};
+use downlink_storage::{Clock as _, EventRef, Offset, SignalId};
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
 use crate::grpc::checks::tests::{Noon, checks};
+use crate::grpc::encode::{Encoder, Encoding};
 
 #[test]
 fn traceparent_is_taken_only_if_well_formed() {
@@ -100,7 +104,8 @@ proptest! {
         prop_assert!(bad.is_empty());
         let event = events.events().next().unwrap();
         let (signal, source) = (Arc::from(event.signal.as_str()), Arc::from(event.source.as_str()));
-        let read = wire_event(&EventRef {
+        let mut encoder = Encoder::new(Encoding::Rows);
+        encoder.push(&EventRef {
             offset: Offset::new(7).unwrap(),
             signal_id: SignalId(3),
             signal: &signal,
@@ -112,14 +117,16 @@ proptest! {
             attributes: Some(&event.attributes),
             trace_context: &event.trace_context,
         });
+        let read = encoder.take().into_read().encode_to_vec();
         let latest = wire_latest(Latest {
             event: event.clone(), offset: Offset::new(7).unwrap(), signal_id: SignalId(3),
             ingest_time: Noon.now(), unchanged_since: Noon.now(),
         });
         let expected = v1::Event { offset: 7, signal_id: 3, ingest_time: Some(wire_time(Noon.now())), ..sent };
         // Compared as bytes: NaN does not equal itself.
-        use prost::Message as _;
-        prop_assert_eq!(read.encode_to_vec(), expected.encode_to_vec());
+        let events = EventBatch { events: vec![expected.clone()], ..EventBatch::default() };
+        let message = ReadResponse { frame: Some(Frame::Events(events)) };
+        prop_assert_eq!(read, message.encode_to_vec());
         prop_assert_eq!(latest.encode_to_vec(), expected.encode_to_vec());
     }
 }

@@ -1,10 +1,9 @@
 //! What a subscription has picked and not sent yet.
 
-use downlink_proto::v1::EventBatch;
 use downlink_storage::{EventRef, Offset};
 
 use crate::grpc::batches::Batches;
-use crate::grpc::encode::Encoding;
+use crate::grpc::encode::{EncodedBatch, Encoding};
 use crate::grpc::pieces::{Collector, bytes_of};
 use crate::query::PieceMax;
 use crate::query::kept::Kept;
@@ -104,12 +103,12 @@ impl Delivery {
     }
 
     /// The next message, and where to resume after it, if that lies further on because of it.
-    pub(crate) fn next(&mut self) -> Option<(EventBatch, Option<Offset>)> {
+    pub(crate) fn next(&mut self) -> Option<(EncodedBatch, Option<Offset>)> {
         let (batch, last_offset) = self.batches.next()?;
         // What a report picks is not in order, and what is conflated is settled by all of it together.
         let is_in_order = self.report.is_none() && !self.is_conflating;
         self.is_conflating &= !self.batches.is_empty();
-        Some((batch, Offset::new(last_offset + 1).filter(|_| is_in_order)))
+        Some((batch, last_offset.map(|last| last.plus(1)).filter(|_| is_in_order)))
     }
 }
 
