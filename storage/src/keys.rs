@@ -81,11 +81,13 @@ pub(crate) fn unit_offset(key: &[u8]) -> Option<Offset> {
     Offset::new(u64::from_be_bytes(number.try_into().ok()?))
 }
 
-/// In the store of rollups: those of a signal in the unit that begins at `first`.
-pub(crate) fn unit_series(first: Offset, signal: SignalId) -> [u8; 13] {
-    let mut key = [UNIT_SERIES; 13];
+/// In the store of rollups: those of a signal in the unit between two offsets. A unit that is made again with another end
+/// has other keys, so that whoever still has the one before does not take the new rollups for those of the old.
+pub(crate) fn unit_series((first, end): (Offset, Offset), signal: SignalId) -> [u8; 21] {
+    let mut key = [UNIT_SERIES; 21];
     key[1..9].copy_from_slice(&first.get().to_be_bytes());
-    key[9..].copy_from_slice(&signal.0.to_be_bytes());
+    key[9..17].copy_from_slice(&end.get().to_be_bytes());
+    key[17..].copy_from_slice(&signal.0.to_be_bytes());
     key
 }
 

@@ -64,7 +64,7 @@ impl Rollups {
 
     /// The rollups of a signal in a unit on disk.
     pub(crate) fn series(&self, unit: &Unit, signal: SignalId) -> Result<Series, Damaged> {
-        let found = self.store.get().ok_or(Damaged)?.series(unit.first, signal);
+        let found = self.store.get().ok_or(Damaged)?.series(unit, signal);
         found.inspect_err(|_| {
             tracing::warn!(unit = %unit.first, signal = signal.0, "damaged rollups: they are made again");
             self.state.write().unwrap_or_else(PoisonError::into_inner).distrusted = Some(unit.first);

@@ -12,8 +12,8 @@ use crate::keys;
 use crate::rollup::units::{Fold, Holes, Unit};
 use crate::rollup::{BASE_SECONDS, Series};
 
-/// The version of what is written here. A newer one is made anew.
-const VERSION: u8 = 2;
+/// The version of what is written here. Any other is made anew.
+const VERSION: u8 = 3;
 
 /// The open store.
 pub(crate) struct UnitStore {
@@ -70,7 +70,7 @@ impl UnitStore {
             if !series.is_empty() {
                 let mut writer = Writer::new(VERSION);
                 writer.bytes(&series::encode(series));
-                self.store.insert(&keys::unit_series(unit.first, *signal), &writer.finish())?;
+                self.store.insert(&keys::unit_series((unit.first, unit.end), *signal), &writer.finish())?;
             }
         }
         self.store.sync()?;
@@ -79,16 +79,24 @@ impl UnitStore {
     }
 
     /// The rollups of a signal in a unit; empty if it has no event there.
-    pub(crate) fn series(&self, first: Offset, signal: SignalId) -> Result<Series, Damaged> {
-        let found = self.store.get(&keys::unit_series(first, signal)).map_err(|_| Damaged)?;
+    pub(crate) fn series(&self, unit: &Unit, signal: SignalId) -> Result<Series, Damaged> {
+        let key = keys::unit_series((unit.first, unit.end), signal);
+        let found = self.store.get(&key).map_err(|_| Damaged)?;
         let Some(bytes) = found else { return Ok(Series::new()) };
         let mut reader = Reader::new(&bytes, VERSION).map_err(|_| Damaged)?;
         series::decode(reader.bytes().map_err(|_| Damaged)?).map_err(|_| Damaged)
     }
 
+    /// The log, and the version: units of an older one are made anew.
+    fn maker(&self) -> [u8; 17] {
+        let mut maker = [VERSION; 17];
+        maker[..16].copy_from_slice(self.log_id.as_bytes());
+        maker
+    }
+
     fn encode(&self, unit: &Unit) -> Vec<u8> {
         let mut writer = Writer::new(VERSION);
-        writer.bytes(self.log_id.as_bytes()).i64(BASE_SECONDS);
+        writer.bytes(&self.maker()).i64(BASE_SECONDS);
         writer.u64(unit.first.get()).u64(unit.end.get());
         let holes: Vec<_> = unit.holes.iter().collect();
         writer.u64(u64::from(unit.times.is_some()));
@@ -104,7 +112,7 @@ impl UnitStore {
 
     fn decode(&self, bytes: &[u8]) -> Result<Unit, Fault> {
         let mut reader = Reader::new(bytes, VERSION)?;
-        if reader.bytes()? != self.log_id.as_bytes() || reader.i64()? != BASE_SECONDS {
+        if reader.bytes()? != self.maker() || reader.i64()? != BASE_SECONDS {
             return Err(Fault::Malformed);
         }
         let (first, end) = (reader.offset()?, reader.offset()?);
