@@ -22,6 +22,8 @@ use crate::subscribe::Subscription;
 
 /// How long a stop may take, with a little for the process itself.
 const STOP: Duration = Duration::from_millis(5_500);
+/// Batches of 1,000 events that no client takes in without reading.
+const BATCHES: u64 = 120;
 
 const SERVICES: [&str; 5] = [
     "downlink.v1.AdminService",
@@ -187,7 +189,8 @@ async fn sigterm_drains_open_streams_and_keeps_everything_acknowledged() {
 async fn sigterm_does_not_wait_longer_than_5_s_for_clients_that_take_no_notice() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    for _ in 0..20 {
+    // Far more than fits into a client's window of 2 MiB.
+    for _ in 0..BATCHES {
         server.append(numbered("a", 1_000)).await;
     }
     // Open and never closed; a replay that nobody reads; a subscription that nobody reads.
@@ -208,14 +211,14 @@ async fn sigterm_does_not_wait_longer_than_5_s_for_clients_that_take_no_notice()
         }
     };
     assert!(last.is_err(), "a replay that was broken off is no good end");
-    assert_eq!(Server::start(dir.path()).info().await.head_offset, 20_001);
+    assert_eq!(Server::start(dir.path()).info().await.head_offset, 1 + 1_000 * BATCHES);
 }
 
 #[tokio::test]
 async fn a_replay_in_the_middle_of_a_drain_says_where_to_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    for _ in 0..30 {
+    for _ in 0..BATCHES {
         server.append(numbered("a", 1_000)).await;
     }
     let request = ReadRequest { max_batch_events: 10, ..Default::default() };
