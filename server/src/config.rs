@@ -7,6 +7,7 @@ mod print;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use define::{Text, settings};
 use downlink_storage::Options;
@@ -184,6 +185,10 @@ settings! {
     commit_events_max: usize = LOG.commit_events_max, 1..=1 << 20;
     /// Bytes of events in one commit; a larger batch is a commit of its own.
     commit_bytes_max: usize = LOG.commit_bytes_max, 1024..=1 << 28;
+    /// How long a commit of many small batches waits for more of them before it syncs: fewer syncs for more clients.
+    commit_delay_micros: u64 = LOG.commit_delay.as_micros() as u64, 0..=100_000;
+    /// Batches that must have come since the commit before for the next one to wait.
+    commit_siblings_min: usize = LOG.commit_siblings_min, 1..=1 << 20;
     /// Batches that may wait for the disk, over all callers.
     append_queue_max: usize = LOG.append_queue_max, 1..=1 << 20;
     /// Room that is left on the disk: with less, appends are refused, reason DISK_FULL.
@@ -217,6 +222,8 @@ impl Config {
             segment_age_seconds_max: self.segment_age_seconds_max,
             commit_events_max: self.commit_events_max,
             commit_bytes_max: self.commit_bytes_max,
+            commit_delay: Duration::from_micros(self.commit_delay_micros),
+            commit_siblings_min: self.commit_siblings_min,
             append_queue_max: self.append_queue_max,
             disk_reserve_bytes: self.disk_reserve_bytes,
             tail_cache_bytes_max: self.tail_cache_bytes_max,

@@ -1,6 +1,7 @@
 //! What the log is asked and what it answers: plain data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -23,6 +24,10 @@ pub struct Options {
     pub commit_events_max: usize,
     /// Bytes of event data after which a commit takes no further batch.
     pub commit_bytes_max: usize,
+    /// How long a commit of many small appends waits for more of them before it syncs.
+    pub commit_delay: Duration,
+    /// Appends in a commit from which on it does.
+    pub commit_siblings_min: usize,
     /// Appends that may wait for the writer.
     pub append_queue_max: usize,
     /// Bytes of disk below which nothing is appended. Must exceed what one commit can write.
@@ -55,6 +60,8 @@ impl Options {
             segment_age_seconds_max: 7 * 24 * 60 * 60,
             commit_events_max: 8_192,
             commit_bytes_max: 1 << 20,
+            commit_delay: Duration::from_micros(300),
+            commit_siblings_min: 12,
             append_queue_max: 4_096,
             disk_reserve_bytes: 64 << 20,
             tail_cache_bytes_max: 16 << 20,

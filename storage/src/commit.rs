@@ -3,6 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::thread;
 
 use crate::api::{Append, Appended, Identity, Options};
 use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord, Tally};
@@ -129,7 +130,17 @@ impl Writer {
     fn commit_from(&mut self, append: Box<Append>, done: Done<Appended>) -> Option<Command> {
         let mut group = self.group();
         self.admit(&mut group, append, done);
-        let mut carried = None;
+        let mut carried = self.gather(&mut group);
+        if carried.is_none() && self.is_crowd(&group) {
+            thread::sleep(self.options.commit_delay);
+            carried = self.gather(&mut group);
+        }
+        self.commit(group);
+        carried
+    }
+
+    /// Takes what waits into the group, up to its bounds. Gives back a command that has to come after it.
+    fn gather(&mut self, group: &mut Group) -> Option<Command> {
         // A commit without an end would answer nobody, and not notice that there is room on the disk again.
         while group.refused.is_none()
             && group.answers.len() < self.options.commit_events_max
@@ -137,16 +148,19 @@ impl Writer {
             && group.block.approximate_bytes() < self.options.commit_bytes_max
         {
             match self.commands.try_recv() {
-                Ok(Command::Append(append, done)) => self.admit(&mut group, append, done),
-                Ok(other) => {
-                    carried = Some(other);
-                    break;
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                Ok(Command::Append(append, done)) => self.admit(group, append, done),
+                Ok(other) => return Some(other),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
             }
         }
-        self.commit(group);
-        carried
+        None
+    }
+
+    /// Whether so many clients with little each take turns that a sync for those on their way costs more than to wait for them.
+    fn is_crowd(&self, group: &Group) -> bool {
+        let appends = group.answers.len();
+        let small = group.events <= 2 * appends as u64;
+        appends >= self.options.commit_siblings_min && small && group.refused.is_none()
     }
 
     fn group(&mut self) -> Group {

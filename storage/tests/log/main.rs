@@ -5,6 +5,7 @@
 mod aggregate;
 mod aggregate_damage;
 mod closing;
+mod crowd;
 mod damage;
 mod derived;
 mod disk;
