@@ -38,6 +38,8 @@ async fn every_bench_measures_what_it_says_and_names_its_conditions() {
     let report = bench(&server, &tail);
     assert_eq!(number(&report, "/delivered_events"), 1500.0);
     assert!(number(&report, "/server/resident_mib") > 1.0 && number(&report, "/fdatasync_4k_ms/p50") > 0.0);
+    assert!(number(&report, "/fdatasync_4k_at_its_pace_ms/p50") > 0.0);
+    assert!((1.0..=20.0).contains(&number(&report, "/fdatasync_4k_at_its_pace_ms/every_ms")), "{report}");
 
     for kind in [&["--encoding", "rows"][..], &["--encoding", "columns", "--rate", "100000"]] {
         let before = server.info().await.head_offset;

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
@@ -11,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 /// When an append counts as acknowledged.
 pub(super) const SYNC: &str = "fdatasync of every group commit before its acknowledgements";
-const SYNCS: usize = 200;
+const SYNCS: u32 = 200;
 const SYNC_BYTES: usize = 4096;
 /// Longer times count as this long.
 const MICROS_MAX: u64 = 60_000_000;
@@ -33,13 +34,16 @@ pub(super) fn machine() -> Json {
     })
 }
 
-/// Times of an append of 4 KiB and its fdatasync, in a file of its own.
-pub(super) fn sync_times(directory: &Path) -> anyhow::Result<Histogram<u64>> {
+/// Times of an append of 4 KiB and its fdatasync, in a file of its own: one every `interval`, or as soon as the one
+/// before is done. A disk that had nothing to do for a while may be slower to answer.
+pub(super) fn sync_times(directory: &Path, interval: Duration) -> anyhow::Result<Histogram<u64>> {
     let path = directory.join(format!("downlink-bench-{}", std::process::id()));
     let failed = || format!("cannot write {}", path.display());
     let mut file = File::create(&path).with_context(failed)?;
     let mut times = times()?;
-    for _ in 0..SYNCS {
+    let begin = Instant::now();
+    for turn in 0..SYNCS {
+        thread::sleep((begin + interval * turn).saturating_duration_since(Instant::now()));
         let start = Instant::now();
         file.write_all(&[0x5a; SYNC_BYTES]).with_context(failed)?;
         file.sync_data().with_context(failed)?;

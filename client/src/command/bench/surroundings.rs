@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -11,6 +12,8 @@ use super::conditions;
 
 /// Ticks a second in `/proc/PID/stat`: `USER_HZ`, which Linux keeps at 100 for programs.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// Slower paces of the disk's syncs are not waited for.
+const INTERVAL_MAX: Duration = Duration::from_millis(20);
 
 /// Where the disk and the server are.
 #[derive(Debug, Args)]
@@ -30,10 +33,22 @@ pub(super) struct Usage {
 }
 
 impl Surroundings {
-    /// Times of the disk's fdatasync.
+    /// Times of the disk's fdatasync, one after the other.
     pub(super) fn disk(&self) -> anyhow::Result<Json> {
+        self.disk_every(Duration::ZERO)
+    }
+
+    /// Times of the disk's fdatasync, as often as the server did one in so many seconds.
+    pub(super) fn disk_at_pace(&self, commits: u64, seconds: f64) -> anyhow::Result<Json> {
+        let interval = Duration::from_secs_f64(seconds / commits.max(1) as f64).min(INTERVAL_MAX);
+        let mut times = self.disk_every(interval)?;
+        times["every_ms"] = (interval.as_secs_f64() * 1000.0).into();
+        Ok(times)
+    }
+
+    fn disk_every(&self, interval: Duration) -> anyhow::Result<Json> {
         let directory = self.disk_dir.clone().unwrap_or_else(std::env::temp_dir);
-        let mut times = conditions::percentiles(&conditions::sync_times(&directory)?);
+        let mut times = conditions::percentiles(&conditions::sync_times(&directory, interval)?);
         times["measured_in"] = directory.display().to_string().into();
         Ok(times)
     }

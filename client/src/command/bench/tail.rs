@@ -79,17 +79,21 @@ impl Tail {
         {
             times.add(follower??)?;
         }
-        let server = self.surroundings.used_since(usage, start.elapsed().as_secs_f64())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let server = self.surroundings.used_since(usage, seconds)?;
         let after = client.info().await?;
         let (sent, moved) = (u64::from(batches * self.batch), after.head_offset - before.head_offset);
         ensure!(
             moved == sent,
             "{sent} events were acknowledged, but the log's head moved by {moved}: does anybody else append?"
         );
+        let disk_at_pace =
+            self.surroundings.disk_at_pace(after.commits.saturating_sub(before.commits), seconds)?;
         let report = json!({
             "bench": "tail",
             "delivery_ms": conditions::percentiles(&times),
             "acknowledgement_ms": conditions::percentiles(&ack_times),
+            "fdatasync_4k_at_its_pace_ms": disk_at_pace,
             "fdatasync_4k_ms": disk,
             "delivered_events": times.len(),
             "bytes_on_disk_per_event": (after.bytes_on_disk as f64 - before.bytes_on_disk as f64) / sent as f64,

@@ -83,11 +83,13 @@ impl Unary {
             "{events} events were acknowledged, but the log's head moved by {moved}: does anybody else append?"
         );
         let commits = after.commits.saturating_sub(before.commits).max(1);
+        let disk_at_pace = self.surroundings.disk_at_pace(commits, seconds)?;
         let report = json!({
             "bench": "unary",
             "events_per_second": (times.len() as f64 / seconds).round(),
             "acknowledgement_ms": conditions::percentiles(&times),
             "fdatasync_4k_ms": disk,
+            "fdatasync_4k_at_its_pace_ms": disk_at_pace,
             "events_per_sync": events as f64 / commits as f64,
             "bytes_on_disk_per_event": (after.bytes_on_disk as f64 - before.bytes_on_disk as f64) / events.max(1) as f64,
             "server": server,
