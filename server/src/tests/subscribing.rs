@@ -21,6 +21,9 @@ use super::*;
 const SIGNALS: u8 = 3;
 /// So long are values that what a reader leaves lying soon fills every window.
 const VALUE_BYTES: usize = 3_000;
+/// A message of so many bytes has room for two values, but not for all that belongs to them: what has been picked for one
+/// message is cut into two.
+const CUT_BYTES: usize = 2 * VALUE_BYTES + 100;
 /// How long a reader waits for a frame that need not come.
 const SOON: Duration = Duration::from_millis(5);
 
@@ -52,6 +55,7 @@ struct Plan {
     has_batch_delay: bool,
     encoding: Encoding,
     max_batch_events: u32,
+    message_bytes_max: usize,
     fell_behind_events: u64,
     /// The server stops while there is more to read.
     stops_early: bool,
@@ -76,11 +80,12 @@ prop_compose! {
         on_slow in prop::sample::select(vec![OnSlow::CatchUp, OnSlow::Conflate, OnSlow::Disconnect]),
         encoding in prop::sample::select(vec![Encoding::Rows, Encoding::Columns]),
         max_batch_events in prop::sample::select(vec![0, 1, 7]),
+        message_bytes_max in prop::sample::select(vec![CUT_BYTES, CUT_BYTES, 1 << 20]),
         fell_behind_events in prop::sample::select(vec![1, 20, 1_000_000]),
     ) -> Plan {
         Plan {
             history, damaged, start, acts, is_filtered, mode, has_initial_values, on_slow, has_batch_delay,
-            encoding, max_batch_events, fell_behind_events, stops_early,
+            encoding, max_batch_events, message_bytes_max, fell_behind_events, stops_early,
         }
     }
 }
@@ -329,6 +334,7 @@ async fn run(plan: &Plan) {
     let mut server = Fixture::start(|config| {
         // What is damaged on disk is not to be read from memory.
         config.tail_cache_bytes_max = if plan.damaged.is_empty() { 64 << 10 } else { 0 };
+        config.read_batch_bytes_max = plan.message_bytes_max;
         config.fell_behind_events = plan.fell_behind_events;
     })
     .await;

@@ -129,3 +129,67 @@ impl Collector for Delivery {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use downlink_storage::{Quality, SignalId, Timestamp, ValueRef};
+
+    use super::*;
+    use crate::report::{Rule, Spacing, Which};
+
+    /// Two events make a message.
+    const MOST: PieceMax = PieceMax { events: 2, bytes: 1 << 20, alone: usize::MAX };
+
+    fn events(offsets: &[u64]) -> Vec<Kept> {
+        let name = Arc::from("a");
+        let event = |offset: &u64| EventRef {
+            offset: Offset::new(*offset).unwrap(),
+            signal_id: SignalId(0),
+            signal: &name,
+            event_time: Timestamp::EPOCH,
+            ingest_time: Timestamp::EPOCH,
+            value: ValueRef::Int(0),
+            quality: Quality::Good,
+            source: &name,
+            attributes: None,
+            trace_context: &[],
+        };
+        offsets.iter().map(|offset| Kept::from(&event(offset))).collect()
+    }
+
+    fn take(delivery: &mut Delivery, offsets: &[u64]) {
+        for event in events(offsets) {
+            delivery.take(&event.event());
+        }
+    }
+
+    /// After each message that waits, where to resume.
+    fn places(delivery: &mut Delivery) -> Vec<Option<u64>> {
+        let places = std::iter::from_fn(|| delivery.next().map(|(_, place)| place));
+        places.map(|place| place.map(Offset::get)).collect()
+    }
+
+    #[test]
+    fn behind_each_message_one_resumes_right_after_its_last_event() {
+        let mut delivery = Delivery::new(None, Encoding::Rows, MOST);
+        take(&mut delivery, &[3, 5, 6, 9, 12]);
+        assert_eq!(places(&mut delivery), [Some(6), Some(10), Some(13)]);
+    }
+
+    #[test]
+    fn what_is_conflated_or_reported_settles_nothing_by_itself() {
+        let mut delivery = Delivery::new(None, Encoding::Rows, MOST);
+        delivery.conflate(&events(&[3, 5, 6]), 1);
+        assert_eq!(places(&mut delivery), [None, None]);
+        // All of it has been sent: what comes next is in order again.
+        take(&mut delivery, &[7]);
+        assert_eq!(places(&mut delivery), [Some(8)]);
+
+        let rule = Rule { which: Which::All, spacing: Spacing::None, resend: None };
+        let mut delivery = Delivery::new(Some(Report::new(rule, 0)), Encoding::Rows, MOST);
+        take(&mut delivery, &[3, 5, 6]);
+        assert_eq!(places(&mut delivery), [None, None]);
+    }
+}
