@@ -186,6 +186,9 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use downlink_storage::{Offset, Timestamp, ValueRef};
     use proptest::prelude::*;
 
     use super::*;
@@ -222,6 +225,49 @@ mod tests {
     fn a_hostile_glob_takes_no_time() {
         assert!(!matches(&"*a".repeat(120), &"a".repeat(119)));
         assert!(!matches(&format!("{}b", "**a".repeat(80)), &"a".repeat(255)));
+    }
+
+    /// Which of some events are wanted.
+    fn wanted(patterns: &[&str], sources: &[&str], quality_worst: Quality) -> Vec<usize> {
+        let events = [
+            ("a", "x", Quality::Good),
+            ("a", "y", Quality::Stale),
+            ("b", "x", Quality::Uncertain),
+            ("b", "", Quality::Bad),
+            ("_a", "x", Quality::Good),
+        ];
+        let names = Names::new(patterns.iter().filter_map(|text| Pattern::new(text)).collect());
+        let sources = sources.iter().map(|&source| source.to_owned()).collect();
+        let mut filter = Filter::new(names, sources, quality_worst);
+        let mut wants = |(signal, source, quality): (&str, &str, Quality)| {
+            filter.wants(&EventRef {
+                offset: Offset::FIRST,
+                signal_id: SignalId(u32::from(signal.as_bytes()[0])),
+                signal: &Arc::from(signal),
+                event_time: Timestamp::EPOCH,
+                ingest_time: Timestamp::EPOCH,
+                value: ValueRef::Int(0),
+                quality,
+                source: &Arc::from(source),
+                attributes: None,
+                trace_context: &[],
+            })
+        };
+        (0..events.len()).filter(|&index| wants(events[index])).collect()
+    }
+
+    #[test]
+    fn an_event_is_wanted_if_its_signal_its_source_and_its_quality_are() {
+        assert_eq!(wanted(&[], &[], Quality::Bad), [0, 1, 2, 3]);
+        assert_eq!(wanted(&[], &[], Quality::Uncertain), [0, 1, 2]);
+        assert_eq!(wanted(&[], &[], Quality::Stale), [0, 1]);
+        assert_eq!(wanted(&[], &[], Quality::Good), [0]);
+        assert_eq!(wanted(&[], &["x"], Quality::Bad), [0, 2]);
+        assert_eq!(wanted(&[], &["y", ""], Quality::Bad), [1, 3]);
+        assert_eq!(wanted(&["b"], &[], Quality::Bad), [2, 3]);
+        assert_eq!(wanted(&["?", "_*"], &["x"], Quality::Bad), [0, 2, 4]);
+        assert_eq!(wanted(&["b"], &["x"], Quality::Uncertain), [2]);
+        assert_eq!(wanted(&["b"], &["x"], Quality::Stale), [0; 0]);
     }
 
     /// The definition, spelled out.
