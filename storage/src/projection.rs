@@ -206,3 +206,32 @@ struct Fold {
     last: Option<usize>,
     unchanged_since: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::block::tests::{any_commits, build_all};
+
+    proptest! {
+        #[test]
+        fn the_newest_event_of_each_signal_is_its_last(commits in any_commits()) {
+            let blocks = build_all(&commits);
+            let mut projection = Projection::default();
+            blocks.iter().for_each(|block| projection.apply(block, usize::MAX));
+            let mut events = 0;
+            for known in projection.iter() {
+                let of_signal = blocks.iter().flat_map(Block::events).filter(|event| event.signal_id == known.id);
+                let of_signal: Vec<_> = of_signal.collect();
+                let last = &of_signal[of_signal.len() - 1];
+                let run = of_signal.iter().rev().take_while(|event| event.value == last.value);
+                let unchanged_since = run.map(|event| event.event_time).last().unwrap();
+                prop_assert_eq!(&known.newest, &Newest::whole(last, unchanged_since));
+                prop_assert_eq!(known.events, of_signal.len() as u64);
+                events += of_signal.len();
+            }
+            prop_assert_eq!(events, commits.iter().map(Vec::len).sum::<usize>(), "of no other signal");
+        }
+    }
+}

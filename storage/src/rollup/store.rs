@@ -124,3 +124,43 @@ impl UnitStore {
         Ok(Unit { first, end, times, holes: Holes::known(holes) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::memory::MemoryEngine;
+    use crate::event::Timestamp;
+    use crate::rollup::{Rollup, Sample};
+
+    const SIGNAL: SignalId = SignalId(7);
+
+    /// So many events from the first on, rolled up.
+    fn unit(events: u64) -> (Unit, Fold) {
+        let mut unit = Unit::new(Offset::FIRST);
+        let mut fold = Fold::of(&[SIGNAL]);
+        for _ in 0..events {
+            fold.join(0, 0, Rollup::of(Timestamp::EPOCH, Sample::Int(1)));
+            unit.end = unit.end.plus(1);
+        }
+        unit.times = Some((Timestamp::EPOCH, Timestamp::EPOCH));
+        (unit, fold)
+    }
+
+    #[test]
+    fn a_unit_made_again_with_another_end_does_not_pass_for_the_one_before() {
+        let store = UnitStore::open(&MemoryEngine::new(), Uuid::from_u128(1)).unwrap();
+        let count = |unit: &Unit| store.series(unit, SIGNAL).unwrap().iter().map(|(_, all)| all.count).sum();
+        // Whoever has looked a unit up holds it while it is made again, longer and shorter.
+        let mut held = Vec::new();
+        for events in [5, 9, 3] {
+            let (unit, fold) = unit(events);
+            store.save(&unit, &fold).unwrap();
+            assert_eq!(store.load(unit.end), std::slice::from_ref(&unit));
+            held.push((unit, events));
+            for (unit, events) in &held {
+                let found: u64 = count(unit);
+                assert_eq!(found, *events, "to {}", unit.end);
+            }
+        }
+    }
+}
