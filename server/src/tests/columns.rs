@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use downlink_proto::v1::event_columns::Extras;
 use downlink_proto::v1::subscribe_response::Frame;
 use downlink_proto::v1::{
-    AppendResponse, Encoding, ErrorReason, EventBatch, EventColumns, Filter, Position, ReadRequest,
-    SubscribeRequest, position, read_response,
+    AppendResponse, Encoding, ErrorReason, EventBatch, EventColumns, Filter, GetLatestRequest,
+    ListSignalsRequest, Position, ReadRequest, SubscribeRequest, position, read_response,
 };
+use downlink_storage::{Clock as _, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use prost::Message as _;
@@ -136,12 +137,6 @@ fn bytes(events: &[Event]) -> Vec<Vec<u8>> {
     events.iter().map(Event::encode_to_vec).collect()
 }
 
-/// Without what the log adds.
-fn as_sent(events: &[Event]) -> Vec<Vec<u8>> {
-    let sent = |event: &Event| Event { offset: 0, signal_id: 0, ingest_time: None, ..event.clone() };
-    bytes(&events.iter().map(sent).collect::<Vec<_>>())
-}
-
 pub(super) fn rows_of(batch: EventBatch) -> Vec<Event> {
     match &batch.columns {
         Some(columns) => {
@@ -154,6 +149,32 @@ pub(super) fn rows_of(batch: EventBatch) -> Vec<Event> {
 
 fn at(offset: u64) -> Option<Position> {
     Some(Position { at: Some(position::At::Offset(offset)) })
+}
+
+/// Appends `events`, as `request` says them, and gives them as they are in the log by what else is said of them: by the
+/// answer, by the list of the signals, by the newest event, which was taken in with all others, and by the clock.
+async fn taken(server: &Fixture, request: AppendRequest, events: &[Event]) -> Vec<Event> {
+    let before = SystemClock.now();
+    let answer = server.ingest().await.append(request).await.unwrap().into_inner();
+    let after = SystemClock.now();
+    assert_eq!(answer.last_offset + 1 - answer.first_offset, events.len() as u64);
+
+    let mut query = server.query().await;
+    let signals = query.list_signals(ListSignalsRequest::default()).await.unwrap().into_inner().signals;
+    let ids: BTreeMap<_, _> = signals.into_iter().map(|signal| (signal.name, signal.signal_id)).collect();
+    let latest = query.get_latest(GetLatestRequest::default()).await.unwrap().into_inner().values;
+    let latest = latest.into_iter().filter_map(|latest| latest.event).max_by_key(|event| event.offset);
+    let ingest_time = latest.unwrap().ingest_time;
+    let moment = ingest_time.and_then(|time| Timestamp::new(time.seconds, time.nanos.cast_unsigned()));
+    assert!((before..=after).contains(&moment.unwrap()), "{before:?} to {after:?}: {moment:?}");
+
+    let taken = |(offset, event): (u64, &Event)| Event {
+        offset,
+        signal_id: ids[&event.signal],
+        ingest_time,
+        ..event.clone()
+    };
+    (answer.first_offset..).zip(events).map(taken).collect()
 }
 
 async fn read(server: &Fixture, first: u64, encoding: Encoding, signals: &[String]) -> Vec<Event> {
@@ -199,20 +220,21 @@ fn rows_and_columns_mean_the_same_whichever_way_they_go_in_and_out() {
     let case = |events: Vec<Event>| {
         runtime.block_on(async {
             let columns = AppendRequest { columns: Some(as_columns(&events)), ..AppendRequest::default() };
-            let mut ingest = server.ingest().await;
-            let first = ingest.append(append(events.clone())).await.unwrap().into_inner().first_offset;
-            ingest.append(columns).await.unwrap();
-            let rows = read(&server, first, Encoding::Rows, &[]).await;
-            let sent = [events.clone(), events.clone()].concat();
-            prop_assert_eq!(as_sent(&rows), as_sent(&sent));
-            let columns = read(&server, first, Encoding::Columns, &[]).await;
-            prop_assert_eq!(bytes(&columns), bytes(&rows));
-            let tail = follow(&server, first, Encoding::Columns, rows.len()).await;
-            prop_assert_eq!(bytes(&tail), bytes(&rows));
-            let one = vec![events[0].signal.clone()];
-            let rows = read(&server, first, Encoding::Rows, &one).await;
-            let columns = read(&server, first, Encoding::Columns, &one).await;
-            prop_assert_eq!(bytes(&columns), bytes(&rows));
+            let mut expected = taken(&server, append(events.clone()), &events).await;
+            expected.extend(taken(&server, columns, &events).await);
+            let first = expected[0].offset;
+            for encoding in [Encoding::Rows, Encoding::Columns] {
+                let found = read(&server, first, encoding, &[]).await;
+                prop_assert_eq!(bytes(&found), bytes(&expected));
+                let found = follow(&server, first, encoding, expected.len()).await;
+                prop_assert_eq!(bytes(&found), bytes(&expected));
+            }
+            let one = events[0].signal.clone();
+            expected.retain(|event| event.signal == one);
+            for encoding in [Encoding::Rows, Encoding::Columns] {
+                let found = read(&server, first, encoding, std::slice::from_ref(&one)).await;
+                prop_assert_eq!(bytes(&found), bytes(&expected));
+            }
             Ok(())
         })
     };
