@@ -12,7 +12,7 @@ use std::time::Duration;
 use define::{Text, settings};
 use downlink_storage::Options;
 use downlink_storage::block::BLOCK_ROWS_MAX;
-pub use load::{Error, Overrides, load};
+pub use load::{CLIENT_VARIABLES, Error, Overrides, load};
 pub use print::print;
 
 /// A setting as the table knows it.
@@ -208,6 +208,29 @@ settings! {
     newest_bytes_max: usize = LOG.newest_bytes_max, 0..=1 << 40;
     /// Events after which the derived state is saved, to make the next start fast.
     snapshot_every_events: u64 = LOG.snapshot_every_events, 1..=1 << 50;
+    /// Kafka or Redpanda brokers to mirror every event to, such as "10.0.0.1:9092,10.0.0.2:9092". Empty: no mirror.
+    mirror_bootstrap_servers: String = String::new();
+    /// The topic of the mirror; it is created if it is missing.
+    mirror_topic: String = "downlink.events.v1".to_owned();
+    /// How many partitions it is created with.
+    mirror_partitions: u32 = 12, 1..=100_000;
+    /// How many brokers keep each of them. Unset: as many as the brokers do by default.
+    mirror_replication: Option<u64> = None, 1..=1_000;
+    /// How long the brokers keep what is in a topic that is created.
+    mirror_retention_ms: u64 = 7 * 24 * 60 * 60 * 1000, 60_000..=1 << 50;
+    /// A file of further settings of the Kafka client, `name=value` in each line: security.protocol, sasl.mechanisms, and any
+    /// other that librdkafka has. Also from the environment: DOWNLINK_MIRROR_CLIENT_SASL_PASSWORD is sasl.password.
+    mirror_client_file: PathBuf = PathBuf::new();
+    /// Events that may be on their way to the brokers.
+    mirror_queue_events_max: usize = 100_000, 1..=10_000_000;
+    /// Their bytes.
+    mirror_queue_bytes_max: usize = 32 * MIB, 1 << 20..=1 << 31;
+    /// How often the log keeps how far the mirror is: so much is looked at again when it starts.
+    mirror_checkpoint_ms: u64 = 1_000, 10..=3_600_000;
+    /// How long the topic must stand still, when the mirror starts, before it is believed to be all that was sent before.
+    mirror_settle_ms: u64 = 500, 0..=600_000;
+    /// The longest wait between two tries to reach the brokers.
+    mirror_retry_ms_max: u64 = 10_000, 100..=3_600_000;
     /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
     rollup_events: u64 = LOG.rollup_events, 1_000..=1 << 30;
 }

@@ -47,8 +47,10 @@ use tonic::service::Routes;
 
 use crate::config::Config;
 use crate::ingest::Ingest;
+use crate::mirror;
 use crate::shutdown::Tasks;
 use departure::Departures;
+pub(crate) use encode::encode_event;
 pub(crate) use front::Front;
 use status::Refusal;
 
@@ -80,11 +82,19 @@ pub(crate) struct Shared {
     pub(crate) report_bytes: Arc<AtomicUsize>,
     /// The tasks.
     pub(crate) tasks: Tasks,
+    /// How far the mirror is, if there is one.
+    pub(crate) mirror: Option<Arc<mirror::Status>>,
 }
 
 impl Shared {
     /// What the services need to serve `log`.
-    pub(crate) fn new(config: Config, log: Log, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        log: Log,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        mirror: Option<Arc<mirror::Status>>,
+    ) -> Self {
         let (news, head) = watch::channel(log.head());
         let news = Arc::new(news);
         let listener = news.clone();
@@ -112,6 +122,7 @@ impl Shared {
             disk_reads,
             report_bytes: Arc::default(),
             tasks,
+            mirror,
         }
     }
 

@@ -16,6 +16,7 @@ mod consumers;
 mod follow;
 mod grpc;
 mod ingest;
+mod mirror;
 pub mod observability;
 mod query;
 mod report;
@@ -119,7 +120,8 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, log, clock, mut front, tasks, .. } = self;
         let drain_max = Duration::from_millis(config.drain_ms_max);
-        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone()));
+        let mirror = mirror::start(&config, &log, &clock, &tasks);
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), mirror));
         front.open(grpc::services(shared).await?);
         let early = tokio::select! {
             () = shutdown => None,

@@ -70,6 +70,24 @@ impl Tasks {
         })
     }
 
+    /// Runs what works until the server stops on a thread of its own, under a name.
+    pub fn thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) {
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let failed = self.failed.clone();
+        let body = move || {
+            let _ending = end;
+            if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+                tracing::error!(thread = name, "a thread has panicked: the server stops");
+                failed.cancel();
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(body) {
+            tracing::error!(thread = name, %error, "a thread cannot be started: the server stops");
+            self.failed.cancel();
+        }
+        self.tracker.spawn(async { drop(ended.await) });
+    }
+
     /// Asks every task to end.
     pub fn drain(&self) {
         self.drain.cancel();

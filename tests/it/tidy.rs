@@ -97,6 +97,13 @@ fn only_the_engine_of_the_storage_names_sled() {
 }
 
 #[test]
+fn only_one_file_of_the_mirror_names_rdkafka() {
+    only_in("server/src", &["rdkafka"], &["server/src/mirror/kafka.rs"]);
+    only_in("storage/src", &["rdkafka"], &[]);
+    only_in("client/src", &["rdkafka"], &[]);
+}
+
+#[test]
 fn only_the_grpc_door_of_the_server_and_the_client_know_the_wire() {
     let wire = [
         "tonic",

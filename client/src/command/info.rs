@@ -54,6 +54,7 @@ fn json(info: &GetLogInfoResponse) -> Json {
         "head_offset": info.head_offset,
         "durable_offset": info.durable_offset,
         "mirrored_offset": info.mirrored_offset,
+        "mirror_problem": info.mirror_problem,
         "received_events": totals.received_events,
         "appended_events": totals.appended_events,
         "duplicate_events": totals.duplicate_events,

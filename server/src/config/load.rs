@@ -10,6 +10,8 @@ use figment::{Figment, Metadata, Profile, Provider, Source};
 use super::{Config, SETTINGS};
 
 const PREFIX: &str = "DOWNLINK_";
+/// Variables that begin so are settings of the mirror's Kafka client; they may be secrets, and are not printed.
+pub const CLIENT_VARIABLES: &str = "DOWNLINK_MIRROR_CLIENT_";
 
 /// A setting that cannot be used, in one sentence: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +98,7 @@ fn environment_layer(environment: Vec<(OsString, OsString)>) -> (Layer, Vec<Stri
         let key = key.to_ascii_lowercase();
         if SETTINGS.iter().any(|setting| setting.key == key) {
             layer.pairs.push((key, value.to_string_lossy().into_owned()));
-        } else if key != "config" {
+        } else if key != "config" && !name.starts_with(CLIENT_VARIABLES) {
             strangers.push(name);
         }
     }

@@ -10,6 +10,7 @@ use prost::encoding::uint64;
 
 use columns::Columns;
 use rows::Rows;
+pub(crate) use rows::encode_event;
 
 /// How a reader wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

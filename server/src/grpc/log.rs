@@ -26,7 +26,12 @@ impl LogService for LogFacts {
     ) -> Result<Response<GetLogInfoResponse>, Status> {
         let log = self.shared.log.clone();
         let info = self.shared.unary("info", move || log.info()).await?.map_err(status)?;
-        Ok(Response::new(wire_info(&info)))
+        let mirror = self.shared.mirror.as_ref();
+        Ok(Response::new(GetLogInfoResponse {
+            mirrored_offset: mirror.map_or(0, |mirror| mirror.next_offset()),
+            mirror_problem: mirror.and_then(|mirror| mirror.problem()).unwrap_or_default(),
+            ..wire_info(&info)
+        }))
     }
 }
 
@@ -42,7 +47,6 @@ fn wire_info(info: &Info) -> GetLogInfoResponse {
         head_offset: info.head.get(),
         // Readers see durable events only, and so does the head.
         durable_offset: info.head.get(),
-        mirrored_offset: 0,
         head_hash: Vec::new(),
         bytes_on_disk: info.bytes_on_disk,
         payload_bytes: info.payload_bytes,
@@ -61,5 +65,6 @@ fn wire_info(info: &Info) -> GetLogInfoResponse {
         state: state.into(),
         state_reason,
         commits: info.commits,
+        ..GetLogInfoResponse::default()
     }
 }

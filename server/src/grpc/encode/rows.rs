@@ -49,7 +49,7 @@ impl Rows {
     /// Adds an event.
     pub(super) fn push(&mut self, event: &EventRef<'_>) {
         self.event.clear();
-        put_event(&mut self.event, event);
+        encode_event(&mut self.event, event);
         put_bytes(&mut self.bytes, EVENTS, &self.event);
         self.count += 1;
         self.last_offset = Some(event.offset);
@@ -75,7 +75,8 @@ impl Rows {
     }
 }
 
-fn put_event(to: &mut Vec<u8>, event: &EventRef<'_>) {
+/// Writes the event as the `Event` of the wire.
+pub(crate) fn encode_event(to: &mut Vec<u8>, event: &EventRef<'_>) {
     put_number(to, event::OFFSET, event.offset.get());
     put_unless_empty(to, event::SIGNAL, event.signal.as_bytes());
     put_number(to, event::SIGNAL_ID, u64::from(event.signal_id.0));

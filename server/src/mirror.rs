@@ -1,0 +1,69 @@
+//! The mirror: every event of the log to a Kafka topic, in order, once.
+//!
+//! The log is the outbox. A session finds out what the topic holds already, sends what it lacks, and ends at the first
+//! failure; the next one begins as if the server had been started anew. So there is one way to recover, and every start takes it.
+
+mod checkpoint;
+mod failure;
+mod held;
+mod kafka;
+mod message;
+mod progress;
+mod retry;
+mod session;
+mod settings;
+mod status;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use downlink_storage::{Clock, Log};
+
+use crate::config::Config;
+use crate::shutdown::Tasks;
+use retry::Backoff;
+pub(crate) use status::Status;
+
+/// How often who waits looks whether the server stops.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// Starts the mirror, if the settings ask for one. It ends when the tasks are to.
+pub(crate) fn start(
+    config: &Config,
+    log: &Log,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Option<Arc<Status>> {
+    if config.mirror_bootstrap_servers.is_empty() {
+        return None;
+    }
+    let status = Arc::new(Status::default());
+    let session =
+        session::Session::new(config.clone(), log.clone(), clock.clone(), status.clone(), tasks.clone());
+    let mut backoff = Backoff::new(Duration::from_millis(config.mirror_retry_ms_max));
+    let watched = tasks.clone();
+    tasks.thread("mirror", move || {
+        while !watched.is_draining() {
+            match session.run(|| backoff.reset()) {
+                Ok(()) => break,
+                Err(failure) => {
+                    let delay = backoff.next_delay();
+                    session.failed(&failure, delay);
+                    wait(&watched, delay);
+                }
+            }
+        }
+    });
+    Some(status)
+}
+
+/// Waits so long, or until the server stops.
+fn wait(tasks: &Tasks, delay: Duration) {
+    let mut left = delay;
+    while !left.is_zero() && !tasks.is_draining() {
+        let nap = left.min(STOP_POLL);
+        thread::sleep(nap);
+        left -= nap;
+    }
+}
