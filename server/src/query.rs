@@ -6,8 +6,9 @@ pub(crate) mod filter;
 pub(crate) mod kept;
 pub(crate) mod newest;
 pub(crate) mod pace;
+#[cfg(test)]
+mod tests;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use downlink_storage::{Block, Chunk, Error, EventRef, Log, Offset, SignalId, ValueRef};
@@ -105,6 +106,9 @@ const ROWS_MAX: usize = 100_000;
 
 /// Reading so many events from memory holds nobody else up.
 const QUICK_OFFSETS_MAX: u64 = 1_000;
+
+/// To pass over so many rows, without their being decoded, takes about as long as to look at one.
+const ROWS_PASSED_OVER: usize = 10;
 
 /// A piece in the making.
 struct Filling {
@@ -234,16 +238,22 @@ impl Scan {
     ) {
         // What lies on the way to the block has nothing that is wanted.
         let way = self.way;
-        let rows = rows_between(block, way.ends(piece.next, until));
+        let (low, high) = way.ends(piece.next, until);
+        let rows = block.rows_between(low, high);
+        piece.rows += block.rows_left_out() / ROWS_PASSED_OVER;
         let passed = match way {
             Way::Forwards => self.fill(block.events_in(rows.clone()), piece, most, visit),
             Way::Backwards => self.fill(rows.clone().rev().map(|row| block.event(row)), piece, most, visit),
         };
-        let offset = |row: usize| block.first_offset().plus(row as u64);
+        // Behind the last event looked at; behind the block, as far as it is wanted, if all were.
         piece.next = match way {
-            Way::Forwards => offset(rows.start + passed),
-            Way::Backwards => offset(rows.end - passed),
+            _ if passed == rows.len() => {
+                way.first(way.ends(block.first_offset(), block.end_offset()).1, until)
+            }
+            Way::Forwards => block.offset(rows.start + passed),
+            Way::Backwards => block.offset(rows.end - 1 - passed).plus(1),
         };
+        piece.is_full |= piece.rows >= ROWS_MAX;
     }
 
     /// Gives what is wanted of `events` to `visit` until the piece is full. Says how many events it is done with.
@@ -274,7 +284,7 @@ impl Scan {
             }
             passed += 1;
             piece.rows += 1;
-            if piece.matched == most.events || piece.bytes >= most.bytes || piece.rows == ROWS_MAX {
+            if piece.matched == most.events || piece.bytes >= most.bytes || piece.rows >= ROWS_MAX {
                 piece.is_full = true;
                 break;
             }
@@ -296,17 +306,12 @@ impl Scan {
         if reach == Reach::Memory {
             return Ok(Next::OutOfReach);
         }
-        self.narrow(from);
+        let chunk = self.read_narrowed(from)?;
         let way = self.way;
         // Beyond that head the signals looked for may not be all.
         let until = match &self.narrowed {
             Some(narrowed) if way == Way::Forwards => until.min(narrowed.head),
             Some(_) | None => until,
-        };
-        let signals = self.narrowed.as_ref().map(|narrowed| narrowed.signals.as_slice());
-        let chunk = match way {
-            Way::Forwards => self.log.read(from, signals)?,
-            Way::Backwards => self.log.read_back(from, signals)?,
         };
         let is_beyond = |place: Offset| way.distance(place, until) == 0;
         Ok(match chunk {
@@ -327,6 +332,25 @@ impl Scan {
         })
     }
 
+    /// What there is at `from`, or the next that holds one of the signals wanted.
+    fn read_narrowed(&mut self, from: Offset) -> Result<Chunk, Error> {
+        loop {
+            self.narrow(from);
+            let signals = self.narrowed.as_ref().map(|narrowed| narrowed.signals.as_slice());
+            let chunk = match self.way {
+                Way::Forwards => self.log.read(from, signals)?,
+                Way::Backwards => self.log.read_back(from, signals)?,
+            };
+            match (&chunk, &self.narrowed) {
+                // It has grown since by sealing: what was added may be on signals that were not known then.
+                (Chunk::Block(block), Some(narrowed)) if block.end_offset() > narrowed.head => {
+                    self.narrowed = None;
+                }
+                _ => return Ok(chunk),
+            }
+        }
+    }
+
     /// Finds out which signals are wanted, so that blocks without them need not be read.
     fn narrow(&mut self, from: Offset) {
         let is_known = |narrowed: &Narrowed| match self.way {
@@ -341,13 +365,6 @@ impl Scan {
         let signals = self.log.match_signals(|name| self.filter.names.wants(name));
         self.narrowed = Some(Narrowed { head, signals });
     }
-}
-
-/// The rows of `block` between two offsets.
-fn rows_between(block: &Block, (low, high): (Offset, Offset)) -> Range<usize> {
-    let row = |offset: Offset| usize::try_from(offset.since(block.first_offset())).unwrap_or(usize::MAX);
-    let end = row(high.min(block.end_offset()));
-    row(low).min(end)..end
 }
 
 /// How long a value is, where that varies.

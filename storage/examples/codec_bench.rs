@@ -1,6 +1,7 @@
 //! Size and speed of the block codec on the recorded day: `cargo run --release --example codec_bench [CSV.ZST] [ROWS]`.
 //!
-//! "batch" makes batches of events, "push" makes a block of batches.
+//! "batch" makes batches of events, "push" makes a block of batches, "one" decodes one signal of average frequency
+//! out of all, per event of the block.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -36,7 +37,7 @@ fn main() -> Result<(), Error> {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{path}: {} events, {} signals", day.events.len(), day.signals.len());
     println!("median of {RUNS} runs, one thread; {cores} cores, load before {}", load.trim_end());
-    println!("  effort    rows   B/event  ns/event: batch   push  encode  decode    peek");
+    println!("  effort    rows   B/event  ns/event: batch   push  encode  decode     one    peek");
     let cases = [
         (Effort::Fast, 1_000),
         (Effort::Fast, 4_000),
@@ -52,11 +53,12 @@ fn main() -> Result<(), Error> {
             of(&runs[RUNS / 2]).as_nanos() as f64 / events
         };
         let [batch, push] = [median(|f| f.batch), median(|f| f.push)];
-        let [encode, decode, peek] = [median(|f| f.encode), median(|f| f.decode), median(|f| f.peek)];
+        let [encode, decode] = [median(|f| f.encode), median(|f| f.decode)];
+        let [one, peek] = [median(|f| f.one), median(|f| f.peek)];
         let size = runs[0].bytes as f64 / events;
         let effort = format!("{effort:?}");
         println!(
-            "{effort:>8} {rows:>7} {size:>9.3} {batch:>15.1} {push:>7.1} {encode:>7.1} {decode:>7.1} {peek:>7.2}"
+            "{effort:>8} {rows:>7} {size:>9.3} {batch:>15.1} {push:>7.1} {encode:>7.1} {decode:>7.1} {one:>7.1} {peek:>7.2}"
         );
     }
     Ok(())
@@ -69,12 +71,14 @@ struct Figures {
     push: Duration,
     encode: Duration,
     decode: Duration,
+    one: Duration,
     peek: Duration,
 }
 
 /// Every block of `rows` rows once: built, encoded, decoded, compared.
 fn measure(day: &Day, effort: Effort, rows: usize) -> Figures {
     let mut figures = Figures::default();
+    let one = [average_signal(day)];
     for (number, events) in day.events.chunks(rows).enumerate() {
         let first_row = number * rows;
         let owned: Vec<Vec<Event>> = events.chunks(BATCH_EVENTS).map(<[Event]>::to_vec).collect();
@@ -95,8 +99,22 @@ fn measure(day: &Day, effort: Effort, rows: usize) -> Figures {
         figures.decode += read - encoded;
         figures.bytes += bytes.len();
         assert_eq!(decoded, block);
+        let start = Instant::now();
+        black_box(Block::decode_some(&bytes, &one).expect("just encoded"));
+        figures.one += start.elapsed();
     }
     figures
+}
+
+/// The signal whose number of events is nearest to the average.
+fn average_signal(day: &Day) -> SignalId {
+    let mut counts: HashMap<SignalId, usize> = HashMap::new();
+    for event in &day.events {
+        *counts.entry(day.signals[&event.signal]).or_default() += 1;
+    }
+    let average = day.events.len() / counts.len();
+    let nearest = counts.into_iter().min_by_key(|(id, count)| (count.abs_diff(average), *id));
+    nearest.expect("a day has events").0
 }
 
 /// A block of these batches, the first of which begins at `first_row`.

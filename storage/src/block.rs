@@ -1,6 +1,7 @@
 //! One commit of the log as columns in memory: immutable, shared, decodable on its own.
 
 mod builder;
+mod pick;
 mod reshape;
 mod runs;
 #[cfg(test)]
@@ -219,6 +220,8 @@ impl Columns {
 pub struct Block {
     pub(crate) header: BlockHeader,
     pub(crate) columns: Columns,
+    /// Which rows of the whole block these are; `None`: all.
+    pub(crate) rows: Option<Vec<u32>>,
 }
 
 impl Block {
@@ -234,7 +237,7 @@ impl Block {
         self.first_offset().plus(self.header.summary.events)
     }
 
-    /// How many events it has; never 0.
+    /// How many events are there: never 0, and all, unless only some were asked for.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a block is never empty")]
     pub fn len(&self) -> usize {
@@ -300,7 +303,7 @@ impl Block {
         let columns = &self.columns;
         let signal = &self.header.signals[columns.signal[row] as usize];
         EventRef {
-            offset: self.first_offset().plus(row as u64),
+            offset: self.offset(row),
             signal_id: signal.id,
             signal: &signal.name,
             event_time: columns.event_time[row],
@@ -359,6 +362,7 @@ impl Block {
     /// The block as one checksummed byte value.
     #[must_use]
     pub fn encode(&self, effort: Effort) -> Vec<u8> {
+        assert!(self.rows.is_none(), "a block is kept as a whole");
         crate::codec::encode(self, effort)
     }
 

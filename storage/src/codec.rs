@@ -9,6 +9,7 @@ mod extras;
 mod float;
 mod header;
 mod integers;
+mod pick;
 pub(crate) mod series;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod wire;
 pub use header::BlockHeader;
 
 use crate::block::Block;
+use crate::event::SignalId;
 use wire::{Reader, Writer};
 
 /// The version of the format that is written, and the newest that is read.
@@ -71,7 +73,20 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
     let header = header::read(&mut reader)?;
     let columns = columns::read(&mut reader, &header)?;
     reader.finish()?;
-    Ok(Block { header, columns })
+    Ok(Block { header, columns, rows: None })
+}
+
+/// See [`Block::decode_some`].
+pub(crate) fn decode_some(bytes: &[u8], is_wanted: impl Fn(SignalId) -> bool) -> Result<Block, DecodeError> {
+    let mut reader = open(bytes)?;
+    let header = header::read(&mut reader)?;
+    let wanted: Vec<bool> = header.signals.iter().map(|signal| is_wanted(signal.id)).collect();
+    if let Some((rows, columns)) = pick::read(reader.clone(), &header, &wanted)? {
+        return Ok(Block { header, columns, rows: Some(rows) });
+    }
+    let columns = columns::read(&mut reader, &header)?;
+    reader.finish()?;
+    Ok(Block { header, columns, rows: None })
 }
 
 /// What a block says about itself, without decoding its columns.

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 #[derive(Clone, Debug)]
 pub enum Chunk {
     /// Events; the block contains the offset asked for or, for a reader of some signals, the next that matters to
-    /// it in its direction.
+    /// it in its direction. Of other signals than those it may lack events.
     Block(Arc<Block>),
     /// Events that are lost to damage.
     Gap {
@@ -59,7 +59,7 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
         },
         None => from,
     };
-    match segment.read(wanted, end)? {
+    match segment.read_some(wanted, end, signals)? {
         Found::Block(block) => Ok(Chunk::Block(block)),
         Found::Missing { end, .. } => Ok(Chunk::Gap { first: wanted, end }),
     }
@@ -97,7 +97,7 @@ pub(crate) fn read_back(
         },
         None => before,
     };
-    match segment.read(wanted.minus(1), end.unwrap_or(head).min(head))? {
+    match segment.read_some(wanted.minus(1), end.unwrap_or(head).min(head), signals)? {
         Found::Block(block) => Ok(Chunk::Block(block)),
         Found::Missing { first, .. } => Ok(Chunk::Gap { first, end: wanted }),
     }

@@ -8,7 +8,7 @@ use crate::block::{self, Block};
 use crate::bytes::{Fault, Reader, Writer};
 use crate::engine::{self, Engine, Profile, Store};
 use crate::error::Error;
-use crate::event::{Offset, Timestamp};
+use crate::event::{Offset, SignalId, Timestamp};
 use crate::index::SegmentIndex;
 use crate::keys::{self, FORMAT_VERSION, Form};
 
@@ -107,6 +107,16 @@ impl Segment {
 
     /// What there is at `offset`, in a segment that ends before `end`.
     pub(crate) fn read(&self, offset: Offset, end: Offset) -> Result<Found, Error> {
+        self.read_some(offset, end, None)
+    }
+
+    /// The same; with `signals`, at least their events of the block.
+    pub(crate) fn read_some(
+        &self,
+        offset: Offset,
+        end: Offset,
+        signals: Option<&[SignalId]>,
+    ) -> Result<Found, Error> {
         let pair = match self.store.at_or_before(&keys::block(offset)) {
             Ok(pair) => pair,
             Err(engine::Error::Damaged(error)) => {
@@ -119,7 +129,11 @@ impl Segment {
         if let Some((key, value)) = pair
             && let Some(begin) = keys::block_offset(&key)
         {
-            match Block::decode(&value) {
+            let decoded = match signals {
+                Some(signals) => Block::decode_some(&value, signals),
+                None => Block::decode(&value),
+            };
+            match decoded {
                 Ok(block) if block.first_offset() == begin && block.end_offset() > offset => {
                     return Ok(Found::Block(Arc::new(block)));
                 }

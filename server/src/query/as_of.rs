@@ -139,8 +139,7 @@ impl Search {
         let numbers = self.signals.iter().enumerate().filter(|(_, signal)| !signal.is_settled);
         let wanted: HashMap<SignalId, usize> = numbers.map(|(number, signal)| (signal.id, number)).collect();
         let of_block: Vec<_> = block.signals().iter().map(|signal| wanted.get(&signal.id).copied()).collect();
-        let end = self.next.min(block.end_offset()).since(block.first_offset());
-        for row in (0..usize::try_from(end).unwrap_or(usize::MAX)).rev() {
+        for row in block.rows_between(block.first_offset(), self.next).rev() {
             let Some(number) = of_block[block.signal_index(row)] else { continue };
             let signal = &mut self.signals[number];
             if !signal.is_settled {

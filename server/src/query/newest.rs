@@ -156,12 +156,8 @@ impl Newest {
             }
             self.before = match self.log.read_back(self.before, Some(&signals)) {
                 Ok(Chunk::Block(block)) => {
-                    let row = |offset: Offset| {
-                        usize::try_from(offset.since(block.first_offset())).unwrap_or(usize::MAX)
-                    };
-                    let (first, end) =
-                        (row(self.from.max(block.first_offset())), row(self.before.min(block.end_offset())));
-                    for event in (first..end).rev().map(|row| block.event(row)) {
+                    let rows = block.rows_between(self.from, self.before);
+                    for event in rows.rev().map(|row| block.event(row)) {
                         if self.missing.contains(&event.signal_id) {
                             self.judge(event.signal_id, Kept::from(&event));
                         }

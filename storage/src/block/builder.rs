@@ -202,7 +202,7 @@ impl BlockBuilder {
         header.summary.ingest_time_last = ingest_time;
         header.tally = tally;
         columns.shrink();
-        Block { header, columns }
+        Block { header, columns, rows: None }
     }
 }
 

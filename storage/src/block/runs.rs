@@ -48,6 +48,19 @@ impl<T: Copy + PartialEq> Runs<T> {
         (first..end).map(move |run| (begin(self.starts[run]), self.values[run]))
     }
 
+    /// The values of these rows, which ascend.
+    pub(crate) fn pick(&self, rows: &[u32]) -> Self {
+        let mut picked = Self::default();
+        let mut run = 0;
+        for (place, row) in (0..).zip(rows) {
+            while self.starts.get(run + 1).is_some_and(|start| start <= row) {
+                run += 1;
+            }
+            picked.push(place, self.values[run]);
+        }
+        picked
+    }
+
     /// The value of each row in turn, without end: the last run has none.
     pub(crate) fn rows(&self) -> Rows<'_, T> {
         self.rows_from(0)

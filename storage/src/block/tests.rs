@@ -6,7 +6,7 @@ use super::*;
 use crate::event::{Event, Value};
 
 /// Names of the signals that [`any_event`] uses.
-const SIGNALS: usize = 6;
+pub(crate) const SIGNALS: usize = 6;
 
 fn any_time() -> impl Strategy<Value = Timestamp> {
     let seconds = Timestamp::MIN.seconds()..=Timestamp::MAX.seconds();

@@ -5,6 +5,8 @@ use super::wire::{Reader, Writer};
 use super::{DecodeError, extras, integers, times, values};
 use crate::block::{Columns, Kind, Span};
 
+pub(super) const NO_SIGNAL: DecodeError = DecodeError::Malformed("a row of no signal");
+
 /// Writes the columns of a block with so many signals.
 pub(super) fn put(writer: &mut Writer, columns: &Columns, signals: usize) {
     let order: Vec<u64> = columns.signal.iter().map(|&signal| u64::from(signal)).collect();
@@ -38,19 +40,19 @@ pub(super) fn read(reader: &mut Reader<'_>, header: &BlockHeader) -> Result<Colu
     }
     let bytes = read_blobs(reader, &kind, &mut bits, Kind::Bytes)?;
     let columns = Columns { signal, event_time, kind, bits, text, bytes, ..Columns::default() };
-    extras::read(reader, columns, &summary)
+    extras::read(reader, rows, columns, &summary)
 }
 
 fn read_order(reader: &mut Reader<'_>, rows: usize, signals: usize) -> Result<Vec<u32>, DecodeError> {
     let order = integers::read(reader, rows)?;
     if order.iter().any(|&signal| signal >= signals as u64) {
-        return Err(DecodeError::Malformed("a row of no signal"));
+        return Err(NO_SIGNAL);
     }
     Ok(order.into_iter().map(|signal| signal as u32).collect())
 }
 
 /// All rows, signal by signal, each signal's in their order.
-fn grouped(signal: &[u32], signals: usize) -> Vec<u32> {
+pub(super) fn grouped(signal: &[u32], signals: usize) -> Vec<u32> {
     let mut places = vec![0_u32; signals + 1];
     for &signal in signal {
         places[signal as usize + 1] += 1;
@@ -75,6 +77,15 @@ fn put_blobs(writer: &mut Writer, columns: &Columns, kind: Kind, blobs: &[u8]) {
         integers::put(writer, &lengths);
         writer.put_sized_section(blobs);
     }
+}
+
+/// Passes over what [`put_blobs`] wrote, `count` texts or bytes.
+pub(super) fn skip_blobs(reader: &mut Reader<'_>, count: usize) -> Result<(), DecodeError> {
+    if count == 0 {
+        return Ok(());
+    }
+    integers::read_part(reader, count, 0..0)?;
+    reader.skip_sized_section()
 }
 
 /// Reads what [`put_blobs`] wrote, and fills in the bits of the rows of that kind.

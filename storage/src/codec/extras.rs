@@ -26,15 +26,15 @@ pub(super) fn put(writer: &mut Writer, columns: &Columns) {
     writer.put_sized_section(&buffer.0);
 }
 
-/// Reads them into `columns`, which have all else.
+/// Reads those of `rows` rows into `columns`.
 pub(super) fn read(
     reader: &mut Reader<'_>,
+    rows: usize,
     mut columns: Columns,
     summary: &Summary,
 ) -> Result<Columns, DecodeError> {
     let bytes = reader.sized_section()?;
     let mut reader = Reader::new(&bytes);
-    let rows = columns.signal.len();
     columns.ingest_time = read_runs(&mut reader, rows, Reader::time)?;
     if columns.ingest_time.get(0) != summary.ingest_time_first
         || columns.ingest_time.last() != Some(summary.ingest_time_last)

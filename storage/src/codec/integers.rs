@@ -3,6 +3,8 @@
 //! Each plane is a section of its own, since each has statistics of its own. The planes of a short column share one:
 //! there the time and the bytes each section costs weigh more.
 
+use std::ops::Range;
+
 use super::DecodeError;
 use super::wire::{Reader, Writer};
 
@@ -27,24 +29,39 @@ pub(super) fn put(writer: &mut Writer, values: &[u64]) {
 
 /// Reads as many values as were written, `count`.
 pub(super) fn read(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, DecodeError> {
-    let width = u32::from(reader.u8()?);
+    read_part(reader, count, 0..count)
+}
+
+/// Reads a part of the `count` values that were written; an empty one is not even decompressed.
+pub(super) fn read_part(
+    reader: &mut Reader<'_>,
+    count: usize,
+    part: Range<usize>,
+) -> Result<Vec<u64>, DecodeError> {
+    let width = usize::from(reader.u8()?);
     if width > 8 {
         return Err(DecodeError::Malformed("integers of more than 64 bits"));
     }
-    let mut values = vec![0; count];
-    let mut planes = Vec::new();
     let own_section = count >= OWN_SECTION_VALUES_MIN;
-    if !own_section {
-        reader.section(count * width as usize, &mut planes)?;
+    let (sections, length) = if own_section { (width, count) } else { (1, count * width) };
+    if part.is_empty() {
+        (0..sections).try_for_each(|_| reader.skip_section(length))?;
+        return Ok(Vec::new());
     }
-    for number in 0..width as usize {
-        if own_section {
-            reader.section(count, &mut planes)?;
+    let mut values = Vec::new();
+    let mut planes = Vec::new();
+    for number in 0..width {
+        if own_section || number == 0 {
+            reader.section(length, &mut planes)?;
         }
         let plane = if own_section { &planes } else { &planes[number * count..][..count] };
-        for (value, byte) in values.iter_mut().zip(plane) {
-            *value |= u64::from(*byte) << (8 * number);
+        let bytes = plane[part.clone()].iter().map(|byte| u64::from(*byte));
+        if number == 0 {
+            values.extend(bytes);
+        } else {
+            values.iter_mut().zip(bytes).for_each(|(value, byte)| *value |= byte << (8 * number));
         }
     }
+    values.resize(part.len(), 0);
     Ok(values)
 }

@@ -1,11 +1,12 @@
 //! What is encoded is decoded bit for bit, damage is seen, and no bytes do harm.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::tests::{any_commits, build_all};
+use crate::block::tests::{SIGNALS, any_commits, build_all};
 use crate::block::{BlockBuilder, BlockSignal, Tally};
 use crate::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
 
@@ -47,9 +48,26 @@ proptest! {
         bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())).max(PREFIX_BYTES));
         reseal(&mut bytes);
         let _ = peek(&bytes);
+        let _ = Block::decode_some(&bytes, &[SignalId(0), SignalId(800_000_000)]);
         if let Ok(block) = Block::decode(&bytes) {
             prop_assert_eq!(block.events().count(), block.len());
             prop_assert_eq!(Block::decode(&block.encode(Effort::Fast)), Ok(block));
+        }
+    }
+
+    /// The events of any of its signals, decoded without the others, are those events.
+    #[test]
+    fn some_signals_are_decoded_as_with_all(mut commits in any_commits(), only_numbers: bool, cut in 0_u64..40) {
+        if only_numbers {
+            for event in commits.iter_mut().flatten() {
+                if let Value::String(_) | Value::Bytes(_) = event.value {
+                    event.value = Value::Bool(true);
+                }
+            }
+        }
+        let block = Block::merge(&build_all(&commits));
+        for wanted in 0..1_u32 << SIGNALS {
+            check_some(&block, |id| wanted >> (id.0 / 800_000_000) & 1 == 1, cut);
         }
     }
 
@@ -62,6 +80,62 @@ proptest! {
             prop_assert_eq!(decoded, Ok(block));
         }
     }
+}
+
+/// Decodes the events of some signals, and compares them with what all of them hold, also from an offset on.
+fn check_some(block: &Block, is_wanted: impl Fn(SignalId) -> bool, cut: u64) {
+    let ids: Vec<_> = block.signals().iter().map(|signal| signal.id).filter(|id| is_wanted(*id)).collect();
+    let some = Block::decode_some(&block.encode(Effort::Compact), &ids).unwrap();
+    assert_eq!((some.first_offset(), some.end_offset()), (block.first_offset(), block.end_offset()));
+    let of_wanted = |block: &Block| -> Vec<_> {
+        let events = block.events().filter(|event| is_wanted(event.signal_id));
+        events.map(|event| (event.offset, event.ingest_time, event.to_event())).collect()
+    };
+    let wanted = of_wanted(block);
+    assert_eq!(of_wanted(&some), wanted);
+    let is_blob = |event: &Event| matches!(event.value, Value::String(_) | Value::Bytes(_));
+    if !wanted.iter().any(|(_, _, event)| is_blob(event)) {
+        assert_eq!((some.len(), some.rows_left_out()), (wanted.len(), block.len() - wanted.len()));
+    }
+    let from = block.first_offset().plus(cut);
+    for block in [block, &some] {
+        let rows = block.rows_between(from, block.end_offset());
+        let offset = |row: usize| block.event(row).offset;
+        assert!(rows.clone().all(|row| offset(row) >= from && block.offset(row) == offset(row)));
+        assert!((0..rows.start).all(|row| offset(row) < from) && rows.end == block.len());
+    }
+}
+
+#[test]
+fn some_signals_of_a_large_block_are_all_that_is_decoded() {
+    let event = |row: u32| {
+        let id = if row % 5_000 == 77 { 3 } else { row % 3 };
+        let value = match id {
+            0 => Value::Double(f64::from(row) / 8.0),
+            1 => Value::String(format!("{row}")),
+            2 => Value::Int(i64::from(row) * 1_000_003),
+            _ => Value::Double(f64::from(row).sqrt()),
+        };
+        Event {
+            signal: format!("s{id}"),
+            event_time: Timestamp::new(i64::from(row / 2), 0).unwrap(),
+            value,
+            quality: if row % 3_000 < 5 { Quality::Bad } else { Quality::Good },
+            source: if row < 9_999 { "a" } else { "b" }.to_owned(),
+            attributes: BTreeMap::new(),
+            trace_context: Vec::new(),
+        }
+    };
+    let mut builder = BlockBuilder::new(Offset::new(1_000).unwrap(), Timestamp::EPOCH);
+    let known =
+        |name: &Arc<str>| BlockSignal { id: SignalId(name[1..].parse().unwrap()), name: name.clone() };
+    builder.push((0..30_000).map(event).collect(), known);
+    let block = builder.finish(Tally::default());
+    for wanted in 0..16_u32 {
+        check_some(&block, |id| wanted >> id.0 & 1 == 1, 12_345);
+    }
+    let some = Block::decode_some(&block.encode(Effort::Fast), &[SignalId(3), SignalId(9)]).unwrap();
+    assert_eq!(some.len(), 6);
 }
 
 fn reseal(bytes: &mut [u8]) {
@@ -112,6 +186,7 @@ fn every_flipped_bit_is_seen() {
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Block::decode(&bytes), Err(DecodeError::Checksum), "bit {bit}");
+            assert_eq!(Block::decode_some(&bytes, &[]), Err(DecodeError::Checksum), "bit {bit}");
             assert_eq!(peek(&bytes), Err(DecodeError::Checksum), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }

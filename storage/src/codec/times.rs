@@ -70,16 +70,40 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 
 /// Reads what [`put`] wrote for `rows` rows.
 pub(super) fn read(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<Timestamp>, DecodeError> {
-    let runs = usize::try_from(reader.u64()?).ok().filter(|&runs| runs <= rows).ok_or(BAD_RUNS)?;
-    let lengths = integers::read(reader, runs)?;
+    let (lengths, runs) = read_runs(reader, rows)?;
     let mut times = Vec::with_capacity(rows);
-    for (time, length) in read_steps(reader, runs)?.into_iter().zip(lengths) {
+    for (time, length) in runs.into_iter().zip(lengths) {
         if length > (rows - times.len()) as u64 {
             return Err(BAD_RUNS);
         }
         times.resize(times.len() + length as usize, time);
     }
     if times.len() == rows { Ok(times) } else { Err(BAD_RUNS) }
+}
+
+/// Reads the times of those of `rows` rows that are `wanted`, which ascend.
+pub(super) fn read_some(
+    reader: &mut Reader<'_>,
+    rows: usize,
+    wanted: &[u32],
+) -> Result<Vec<Timestamp>, DecodeError> {
+    let (lengths, runs) = read_runs(reader, rows)?;
+    let mut times = Vec::with_capacity(wanted.len());
+    let mut wanted = wanted.iter().map(|row| u64::from(*row)).peekable();
+    let mut end = 0_u64;
+    for (time, length) in runs.into_iter().zip(lengths) {
+        end = end.saturating_add(length);
+        while wanted.next_if(|row| *row < end).is_some() {
+            times.push(time);
+        }
+    }
+    if end == rows as u64 { Ok(times) } else { Err(BAD_RUNS) }
+}
+
+/// How many rows each run of equal times has, and those times.
+fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<u64>, Vec<Timestamp>), DecodeError> {
+    let runs = usize::try_from(reader.u64()?).ok().filter(|&runs| runs <= rows).ok_or(BAD_RUNS)?;
+    Ok((integers::read(reader, runs)?, read_steps(reader, runs)?))
 }
 
 fn read_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Timestamp>, DecodeError> {

@@ -1,6 +1,9 @@
 //! The values, signal by signal: a tag each, and the bits that the tag leaves open as a step from the signal's
 //! previous value with such bits.
 
+use std::ops::Range;
+use std::slice;
+
 use super::wire::{Reader, Writer, unzigzag, zigzag};
 use super::{DecodeError, float, integers};
 use crate::block::Kind;
@@ -138,34 +141,82 @@ pub(super) fn put(writer: &mut Writer, signal: &[u32], grouped: &[u32], kinds: &
 /// Reads what [`put`] wrote. The bits of texts and bytes are left 0.
 pub(super) fn read(reader: &mut Reader<'_>, signal: &[u32], grouped: &[u32]) -> Result<Values, DecodeError> {
     let rows = grouped.len();
+    let (values, _) = read_spans(reader, rows, slice::from_ref(&(0..rows)), signal, grouped)?;
+    Ok(values)
+}
+
+/// How many values of each sort there are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    words: [usize; STREAMS],
+    pub(super) texts: usize,
+    pub(super) bytes: usize,
+}
+
+impl Counts {
+    fn add(&mut self, tags: &[u8]) {
+        self.words[NARROW] += count(tags, |tag| matches!(tag, PRINTED..=PRINTED_LAST | WIDENED));
+        self.words[DECIMALS] += count(tags, |tag| matches!(tag, DECIMAL..=DECIMAL_LAST));
+        self.words[WIDE] += count(tags, |tag| tag == RAW);
+        self.words[INTS] += count(tags, |tag| tag == INT);
+        self.texts += count(tags, |tag| tag == STRING);
+        self.bytes += count(tags, |tag| tag == BYTES);
+    }
+}
+
+/// How many of the tags are such. In sums so small that a vector instruction adds many of them.
+fn count(tags: &[u8], is_such: impl Fn(u8) -> bool) -> usize {
+    let of = |tags: &[u8]| tags.iter().map(|&tag| u8::from(is_such(tag))).sum::<u8>();
+    tags.chunks(usize::from(u8::MAX)).map(|tags| usize::from(of(tags))).sum()
+}
+
+/// Of the `rows` values that were written, reads those in `spans`, which ascend: `grouped` are their rows, of all that
+/// are read, and `signal` those rows' signals. Gives as well how many values there are in all.
+pub(super) fn read_spans(
+    reader: &mut Reader<'_>,
+    rows: usize,
+    spans: &[Range<usize>],
+    signal: &[u32],
+    grouped: &[u32],
+) -> Result<(Values, Counts), DecodeError> {
     let mut tags = Vec::new();
     reader.section(rows, &mut tags)?;
-    let mut counts = [0; STREAMS];
-    for &tag in &tags {
-        if let Some(stream) = stream_of(tag)? {
-            counts[stream] += 1;
-        }
+    let mut counts = Counts::default();
+    let mut starts = Vec::with_capacity(spans.len());
+    let mut place = 0;
+    for span in spans {
+        counts.add(&tags[place..span.start]);
+        starts.push(counts.words);
+        counts.add(&tags[span.clone()]);
+        place = span.end;
     }
+    let (first, last) = (starts.first().copied().unwrap_or_default(), counts.words);
+    counts.add(&tags[place..]);
     let mut words = Vec::with_capacity(STREAMS);
-    for count in counts {
-        words.push(integers::read(reader, count)?.into_iter());
+    for stream in 0..STREAMS {
+        words.push(integers::read_part(reader, counts.words[stream], first[stream]..last[stream])?);
     }
+    let (mut kinds, mut bits) = (vec![Kind::Double; grouped.len()], vec![0; grouped.len()]);
+    let mut rows = grouped.iter();
     let mut coder = Coder::new();
     let mut current = u32::MAX;
-    let (mut kinds, mut bits) = (vec![Kind::Double; rows], vec![0; rows]);
-    for (&row, tag) in grouped.iter().zip(tags) {
-        let row = row as usize;
-        if signal[row] != current {
-            current = signal[row];
-            coder = Coder::new();
+    for (span, start) in spans.iter().zip(starts) {
+        let mut words: [_; STREAMS] =
+            std::array::from_fn(|stream| words[stream][start[stream] - first[stream]..].iter());
+        for (&tag, &row) in tags[span.clone()].iter().zip(rows.by_ref()) {
+            let row = row as usize;
+            if signal[row] != current {
+                current = signal[row];
+                coder = Coder::new();
+            }
+            let word = match stream_of(tag)? {
+                Some(stream) => coder.word(stream, words[stream].next().copied().unwrap_or_default()),
+                None => 0,
+            };
+            (kinds[row], bits[row]) = value(tag, word);
         }
-        let word = match stream_of(tag)? {
-            Some(stream) => coder.word(stream, words[stream].next().unwrap_or_default()),
-            None => 0,
-        };
-        (kinds[row], bits[row]) = value(tag, word);
     }
-    Ok((kinds, bits))
+    Ok(((kinds, bits), counts))
 }
 
 /// Which stream has the words of values with this tag.

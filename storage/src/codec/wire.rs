@@ -136,6 +136,7 @@ fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Reads what [`Writer`] and [`Buffer`] wrote. Believes nothing.
+#[derive(Clone)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -232,6 +233,20 @@ impl<'a> Reader<'a> {
         let mut raw = Vec::new();
         self.section(length, &mut raw)?;
         Ok(raw)
+    }
+
+    /// Passes over what [`Self::sized_section`] reads.
+    pub(super) fn skip_sized_section(&mut self) -> Result<(), DecodeError> {
+        let length = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
+        self.skip_section(length)
+    }
+
+    /// Passes over what [`Self::section`] reads, without a look at it.
+    pub(super) fn skip_section(&mut self, length: usize) -> Result<(), DecodeError> {
+        if length > 0 {
+            self.blob()?;
+        }
+        Ok(())
     }
 
     /// See [`Writer::put_section`]: replaces `raw` by the `length` bytes of the section.
