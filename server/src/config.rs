@@ -35,6 +35,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the values of the mirror's messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MirrorValues {
+    /// Protobuf messages `downlink.v1.Event`.
+    Protobuf,
+    /// The same as JSON.
+    Json,
+}
+
 /// The log's own defaults.
 const LOG: Options = Options::standard();
 const KIB: usize = 1 << 10;
@@ -212,6 +222,8 @@ settings! {
     mirror_bootstrap_servers: String = String::new();
     /// The topic of the mirror; it is created if it is missing.
     mirror_topic: String = "downlink.events.v1".to_owned();
+    /// What the messages' values are: "protobuf", or "json" (protobuf's own JSON).
+    mirror_values: MirrorValues = MirrorValues::Protobuf;
     /// How many partitions it is created with.
     mirror_partitions: u32 = 12, 1..=100_000;
     /// How many brokers keep each of them. Unset: as many as the brokers do by default.

@@ -50,7 +50,7 @@ use crate::ingest::Ingest;
 use crate::mirror;
 use crate::shutdown::Tasks;
 use departure::Departures;
-pub(crate) use encode::encode_event;
+pub(crate) use encode::{encode_event, encode_json};
 pub(crate) use front::Front;
 use status::Refusal;
 

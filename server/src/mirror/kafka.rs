@@ -22,6 +22,8 @@ use super::settings::Settings;
 const REQUEST: Duration = Duration::from_secs(10);
 /// How long the reading of what a topic holds may stand still.
 const READ_STALL: Duration = Duration::from_secs(30);
+/// How long the reason behind a failure is waited for.
+const REASON_WAIT: Duration = Duration::from_millis(20);
 /// Messages of the topic that are looked at between two looks at the clock.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -119,12 +121,14 @@ impl Topic {
     }
 
     fn create(&self) -> Result<(), Failure> {
-        let Settings { topic: name, partitions, replication, retention_ms, .. } = &self.settings;
+        let Settings { topic: name, partitions, replication, retention_ms, message_bytes_max, .. } =
+            &self.settings;
         let what = format!("topic {name:?} is missing and cannot be created");
         let admin: AdminClient<_> = client(&self.settings).create().map_err(unmade)?;
-        let retention = retention_ms.to_string();
+        let (retention, message_bytes) = (retention_ms.to_string(), message_bytes_max.to_string());
         let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(*replication))
             .set("retention.ms", &retention)
+            .set("max.message.bytes", &message_bytes)
             .set("cleanup.policy", "delete");
         let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
         let created = block_on(admin.create_topics([&topic], &options));
@@ -269,6 +273,7 @@ impl Topic {
 
     fn broker(&self, what: &str, error: KafkaError) -> Failure {
         // The reason behind a time-out, such as a refused password, comes by another way.
+        self.producer.poll(REASON_WAIT);
         let reason = self.problem().map(|reason| format!(" ({reason})")).unwrap_or_default();
         Failure::Broker { what: format!("{what}{reason}"), error: error.to_string() }
     }

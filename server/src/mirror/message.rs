@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use downlink_storage::EventRef;
 
-use crate::grpc::encode_event;
+use crate::config::MirrorValues;
+use crate::grpc::{encode_event, encode_json};
 
 /// The header that names the log, so that a topic is never taken for the mirror of another one.
 pub(super) const LOG_ID: &str = "log_id";
@@ -15,6 +16,7 @@ const TRACEPARENT: &str = "traceparent";
 /// The header that says what the value is.
 const CONTENT_TYPE: &str = "content-type";
 const PROTOBUF: &str = "application/protobuf; message=downlink.v1.Event";
+const JSON: &str = "application/json; message=downlink.v1.Event";
 
 /// How far an event may be ahead of its ingestion to keep its own time in the topic: brokers refuse what is an hour ahead of
 /// their clocks.
@@ -31,6 +33,7 @@ pub(super) struct Message<'a> {
     /// Its event time.
     pub(super) time_ms: i64,
     log_id: &'a str,
+    content_type: &'static str,
     offset: &'a [u8],
     traceparent: &'a [u8],
 }
@@ -38,26 +41,30 @@ pub(super) struct Message<'a> {
 impl Message<'_> {
     /// Its headers.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let fixed =
-            [(LOG_ID, self.log_id.as_bytes()), (OFFSET, self.offset), (CONTENT_TYPE, PROTOBUF.as_bytes())];
+        let fixed = [
+            (LOG_ID, self.log_id.as_bytes()),
+            (OFFSET, self.offset),
+            (CONTENT_TYPE, self.content_type.as_bytes()),
+        ];
         let traced = (!self.traceparent.is_empty()).then_some((TRACEPARENT, self.traceparent));
         fixed.into_iter().chain(traced)
     }
 }
 
 /// Writes messages, each into the room of the one before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writer {
     log_id: String,
+    values: MirrorValues,
     value: Vec<u8>,
     offset: Vec<u8>,
     traceparent: Vec<u8>,
 }
 
 impl Writer {
-    /// For the events of this log.
-    pub(super) fn new(log_id: String) -> Self {
-        Self { log_id, ..Self::default() }
+    /// For the events of this log, with values of this kind.
+    pub(super) const fn new(log_id: String, values: MirrorValues) -> Self {
+        Self { log_id, values, value: Vec::new(), offset: Vec::new(), traceparent: Vec::new() }
     }
 
     /// `event` as a message.
@@ -65,7 +72,16 @@ impl Writer {
         for part in [&mut self.value, &mut self.offset, &mut self.traceparent] {
             part.clear();
         }
-        encode_event(&mut self.value, event);
+        let content_type = match self.values {
+            MirrorValues::Protobuf => {
+                encode_event(&mut self.value, event);
+                PROTOBUF
+            }
+            MirrorValues::Json => {
+                encode_json(&mut self.value, event);
+                JSON
+            }
+        };
         write!(self.offset, "{}", event.offset).expect("memory takes everything");
         write_traceparent(&mut self.traceparent, event.trace_context);
         Message {
@@ -73,6 +89,7 @@ impl Writer {
             value: &self.value,
             time_ms: time_ms(event),
             log_id: &self.log_id,
+            content_type,
             offset: &self.offset,
             traceparent: &self.traceparent,
         }
@@ -129,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_event_is_keyed_by_its_signal_and_names_its_place() {
-        let mut writer = Writer::new("a-log".to_owned());
+        let mut writer = Writer::new("a-log".to_owned(), MirrorValues::Protobuf);
         let context: Vec<u8> = (0..25).collect();
         with_event(1_600_000_000, &context, |event| {
             let message = writer.write(event);
@@ -144,12 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn json_is_that_of_protobuf() {
+        let mut writer = Writer::new(String::new(), MirrorValues::Json);
+        with_event(1_600_000_000, b"", |event| {
+            let message = writer.write(event);
+            let wanted = concat!(
+                r#"{"offset":"7","signal":"iss/NODE3000005","signalId":3,"eventTime":"2020-09-13T12:26:40.250Z","#,
+                r#""ingestTime":"2023-11-14T22:13:20Z","value":{"intValue":"5"},"quality":"QUALITY_GOOD"}"#,
+            );
+            assert_eq!(std::str::from_utf8(message.value).unwrap(), wanted);
+            assert!(message.headers().any(|header| header == (CONTENT_TYPE, JSON.as_bytes())));
+        });
+    }
+
+    #[test]
     fn what_brokers_would_refuse_has_the_time_of_its_ingestion() {
         for (seconds, time_ms) in
             [(1_700_003_600, 1_700_000_000_000), (1_700_000_060, 1_700_000_060_250), (-5, 1)]
         {
             with_event(seconds, b"", |event| {
-                assert_eq!(Writer::new(String::new()).write(event).time_ms, time_ms);
+                assert_eq!(Writer::new(String::new(), MirrorValues::Protobuf).write(event).time_ms, time_ms);
             });
         }
     }

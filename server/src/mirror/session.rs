@@ -8,7 +8,7 @@ use downlink_storage::{Block, Chunk, Clock, Log, Offset};
 use super::checkpoint;
 use super::failure::Failure;
 use super::held::HeldOffsets;
-use super::kafka::{Ends, Held, Sent, Topic};
+use super::kafka::{Held, Sent, Topic};
 use super::message::Writer;
 use super::progress::{Checkpoint, Progress};
 use super::settings::Settings;
@@ -66,7 +66,7 @@ impl Session {
     /// Mirrors until the server stops; calls `works` whenever the topic takes something.
     pub(super) fn run(&self, mut works: impl FnMut()) -> Result<(), Failure> {
         let topic = Topic::open(Settings::load(&self.config)?)?;
-        let kept = checkpoint::find(&self.log, topic.name())?;
+        let kept = self.go_on_at(&topic)?;
         let Some((held, positions)) = self.what_is_held(&topic, &kept)? else { return Ok(()) };
         let mut progress = Progress::new(kept.next_offset, positions);
         let mut sending = Sending::new(self, &topic, held);
@@ -117,7 +117,6 @@ impl Session {
         let mut held = HeldOffsets::from(kept.next_offset);
         let mut from = kept.positions.clone();
         let mut ends = topic.ends()?;
-        self.check_ends(topic, kept, &ends)?;
         let mut twice = 0_u64;
         loop {
             from.resize(ends.len(), 0);
@@ -152,18 +151,26 @@ impl Session {
         Ok(Some((held, ends.iter().map(|ends| ends.end).collect())))
     }
 
-    /// That the topic still has what it had at the checkpoint.
-    fn check_ends(&self, topic: &Topic, kept: &Checkpoint, ends: &[Ends]) -> Result<(), Failure> {
+    /// The last checkpoint, if the topic still has what it had then. One that has been made anew is filled from the beginning.
+    fn go_on_at(&self, topic: &Topic) -> Result<Checkpoint, Failure> {
+        let (kept, ends) = (checkpoint::find(&self.log, topic.name())?, topic.ends()?);
+        if ends.iter().all(|ends| ends.end == 0) && kept.positions.iter().any(|position| *position > 0) {
+            tracing::warn!(
+                topic = topic.name(),
+                "the topic has been made anew: it is filled from the oldest event on"
+            );
+            return Ok(Checkpoint { next_offset: self.log.oldest(), positions: Vec::new() });
+        }
         for (partition, position) in kept.positions.iter().enumerate() {
             let end = ends.get(partition).map_or(0, |ends| ends.end);
             if end < *position {
                 return Err(topic.foreign(format!(
-                    "partition {partition} ends at position {end}, but had come to {position}: has the topic been deleted, or \
-                     lost messages? Choose another topic with mirror_topic, which is filled from the oldest event on"
+                    "partition {partition} ends at position {end}, but had come to {position}: has it lost messages? \
+                     Delete the topic, or choose another with mirror_topic: it is filled from the oldest event on then"
                 )));
             }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// Which event a message is, if it is one of this log's.
@@ -249,7 +256,7 @@ struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     fn new(session: &'a Session, topic: &'a Topic, held: HeldOffsets) -> Self {
-        let writer = Writer::new(session.log.id().to_string());
+        let writer = Writer::new(session.log.id().to_string(), session.config.mirror_values);
         Self { session, topic, held, block: None, writer, news: false }
     }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::failure::Failure;
-use crate::config::{CLIENT_VARIABLES, Config};
+use crate::config::{CLIENT_VARIABLES, Config, MirrorValues};
+
+/// Names, attributes, trace context and headers of an event.
+const BESIDE_VALUE_BYTES: usize = 64 << 10;
 
 /// Settings of librdkafka.
 type Client = BTreeMap<String, String>;
@@ -20,6 +23,8 @@ pub(super) struct Settings {
     pub(super) replication: i32,
     /// How long they keep what is in it then.
     pub(super) retention_ms: u64,
+    /// The largest message it takes then: any event fits.
+    pub(super) message_bytes_max: usize,
     /// What librdkafka is told, secrets included: never to be printed.
     pub(super) client: Client,
 }
@@ -34,7 +39,9 @@ impl Settings {
             let failed = |error| Failure::Client(format!("{} cannot be read: {error}", file.display()));
             fs::read_to_string(file).map_err(failed)?
         };
+        let message_bytes_max = message_bytes_max(config);
         let mut client = defaults();
+        client.insert("message.max.bytes".to_owned(), message_bytes_max.to_string());
         client.extend(of_file(&text).map_err(|line| {
             Failure::Client(format!("line {line} of {} is not name=value", file.display()))
         })?);
@@ -48,8 +55,18 @@ impl Settings {
                 .and_then(|number| i32::try_from(number).ok())
                 .unwrap_or(-1),
             retention_ms: config.mirror_retention_ms,
+            message_bytes_max,
             client,
         })
+    }
+}
+
+/// The largest value, and room for everything beside it. JSON writes some characters as six, and so it may write all.
+fn message_bytes_max(config: &Config) -> usize {
+    let event = config.value_bytes_max + BESIDE_VALUE_BYTES;
+    match config.mirror_values {
+        MirrorValues::Protobuf => event,
+        MirrorValues::Json => 6 * event,
     }
 }
 
