@@ -29,15 +29,19 @@ struct Event<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 enum Value<'a> {
-    DoubleValue(f64),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
     #[serde(rename = "doubleValue")]
     NoNumber(&'static str),
-    IntValue(String),
-    BoolValue(bool),
-    StringValue(&'a str),
-    BytesValue(String),
+    #[serde(rename = "intValue")]
+    Int(String),
+    #[serde(rename = "boolValue")]
+    Bool(bool),
+    #[serde(rename = "stringValue")]
+    String(&'a str),
+    #[serde(rename = "bytesValue")]
+    Bytes(String),
 }
 
 impl<'a> Value<'a> {
@@ -46,11 +50,11 @@ impl<'a> Value<'a> {
             ValueRef::Double(number) if number.is_nan() => Self::NoNumber("NaN"),
             ValueRef::Double(f64::INFINITY) => Self::NoNumber("Infinity"),
             ValueRef::Double(f64::NEG_INFINITY) => Self::NoNumber("-Infinity"),
-            ValueRef::Double(number) => Self::DoubleValue(number),
-            ValueRef::Int(number) => Self::IntValue(number.to_string()),
-            ValueRef::Bool(is_true) => Self::BoolValue(is_true),
-            ValueRef::String(text) => Self::StringValue(text),
-            ValueRef::Bytes(bytes) => Self::BytesValue(BASE64_STANDARD.encode(bytes)),
+            ValueRef::Double(number) => Self::Double(number),
+            ValueRef::Int(number) => Self::Int(number.to_string()),
+            ValueRef::Bool(is_true) => Self::Bool(is_true),
+            ValueRef::String(text) => Self::String(text),
+            ValueRef::Bytes(bytes) => Self::Bytes(BASE64_STANDARD.encode(bytes)),
         }
     }
 }
