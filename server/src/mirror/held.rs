@@ -8,6 +8,7 @@ const WORD_BITS: u64 = u64::BITS as u64;
 #[derive(Debug)]
 pub(super) struct HeldOffsets {
     first: Offset,
+    end: Offset,
     words: Vec<u64>,
     count: u64,
 }
@@ -15,7 +16,7 @@ pub(super) struct HeldOffsets {
 impl HeldOffsets {
     /// None yet.
     pub(super) const fn from(first: Offset) -> Self {
-        Self { first, words: Vec::new(), count: 0 }
+        Self { first, end: first, words: Vec::new(), count: 0 }
     }
 
     /// Adds an offset; `false` if it is in already. One before the first is always in.
@@ -30,6 +31,7 @@ impl HeldOffsets {
         let is_new = self.words[word] & bit == 0;
         self.words[word] |= bit;
         self.count += u64::from(is_new);
+        self.end = self.end.max(offset.plus(1));
         is_new
     }
 
@@ -37,6 +39,11 @@ impl HeldOffsets {
     pub(super) fn contains(&self, offset: Offset) -> bool {
         let (word, bit) = self.place(offset);
         offset < self.first || self.words.get(word).is_some_and(|held| held & bit != 0)
+    }
+
+    /// The offset after the last; the first if there are none.
+    pub(super) const fn end(&self) -> Offset {
+        self.end
     }
 
     /// How many there are from the first on.
@@ -72,6 +79,7 @@ mod tests {
                 prop_assert_eq!(held.contains(offset(number)), number < first || model.contains(&number));
             }
             prop_assert_eq!(held.len(), model.len() as u64);
+            prop_assert_eq!(held.end().get(), model.last().map_or(first, |last| last + 1));
         }
     }
 }

@@ -68,7 +68,7 @@ impl Session {
         let topic = Topic::open(Settings::load(&self.config)?)?;
         let kept = self.go_on_at(&topic)?;
         let Some((held, positions)) = self.what_is_held(&topic, &kept)? else { return Ok(()) };
-        let mut progress = Progress::new(kept.next_offset, positions);
+        let mut progress = Progress::new(kept.next_offset, held.end(), positions);
         let mut sending = Sending::new(self, &topic, held);
         let (mut kept, mut kept_at) = (kept.next_offset, Instant::now());
         loop {
