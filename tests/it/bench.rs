@@ -52,6 +52,14 @@ async fn every_bench_measures_what_it_says_and_names_its_conditions() {
         assert!(number(&report, "/server/cpu_cores") >= 0.0 && number(&report, "/fdatasync_4k_ms/p99") > 0.0);
     }
 
+    let readers = ["ingest", "--events", "20500", "--runs", "2", "--readers", "3"];
+    let report = bench(&server, &readers);
+    assert_eq!(
+        (number(&report, "/acknowledged_events"), number(&report, "/conditions/readers")),
+        (41_000.0, 3.0)
+    );
+    assert!(number(&report, "/readers_events_per_second") > 0.0, "{report}");
+
     let report = bench(&server, &["replay", "--runs", "2", "--encoding", "columns"]);
     assert_eq!(number(&report, "/conditions/events_per_run"), (server.info().await.head_offset - 1) as f64);
     assert!(number(&report, "/server/resident_mib") > 1.0 && number(&report, "/fdatasync_4k_ms/p50") > 0.0);

@@ -6,6 +6,7 @@ mod ingest;
 mod latest;
 mod load;
 mod pace;
+mod readers;
 mod replay;
 mod report;
 mod surroundings;

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::load::Load;
 use super::pace::Turns;
+use super::readers::Readers;
 use super::surroundings::Surroundings;
 use super::{conditions, median, report};
 use crate::command::encoding::EncodingWord;
@@ -37,6 +38,7 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
   downlink bench ingest --file 2018-10-12_full_day.csv.zst --runs 30 --shift 1d
   downlink bench ingest --encoding columns --disk-dir data
   downlink bench ingest --rate 500000
+  downlink bench ingest --readers 10
   downlink bench ingest --events 1000000 --signals 150 --output json")]
 pub(in crate::command) struct Ingest {
     /// A recording to send, as `feed replay` takes it. Made-up telemetry by default.
@@ -66,6 +68,9 @@ pub(in crate::command) struct Ingest {
     /// Events a second. Unset: as many as are acknowledged.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     rate: Option<u32>,
+    /// Readers that replay the log from its start meanwhile, each with a connection of its own.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    readers: u32,
     #[command(flatten)]
     surroundings: Surroundings,
 }
@@ -83,6 +88,7 @@ impl Ingest {
         };
         ensure!(load.events() > 0, "there is nothing to send");
         let disk = self.surroundings.disk()?;
+        let readers = Readers::start(&context.url, self.readers).await?;
         let (before, usage, start) = (client.info().await?, self.surroundings.usage()?, Instant::now());
         let mut ack_times = conditions::times()?;
         let mut printer = Printer::new(context.format);
@@ -96,7 +102,9 @@ impl Ingest {
             }
             rates.push(rate);
         }
-        let server = self.surroundings.used_since(usage, start.elapsed().as_secs_f64())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let server = self.surroundings.used_since(usage, seconds)?;
+        let replayed = readers.stop().await?;
         let after = client.info().await?;
         let (events, moved) = (load.events() as u64 * self.runs, after.head_offset - before.head_offset);
         ensure!(
@@ -109,6 +117,7 @@ impl Ingest {
             "events_per_second": median(rates.clone()).round(),
             "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
             "acknowledged_events": events,
+            "readers_events_per_second": (replayed as f64 / seconds).round(),
             "acknowledgement_ms": conditions::percentiles(&ack_times),
             "fdatasync_4k_ms": disk,
             "bytes_on_disk_per_event": per_event(before.bytes_on_disk, after.bytes_on_disk),
@@ -124,6 +133,7 @@ impl Ingest {
                 "batch_events": self.batch,
                 "window_batches": self.window,
                 "streams": 1,
+                "readers": self.readers,
                 "rate_per_second": self.rate,
                 "measured_from": if self.rate.is_some() { "when the batch was due" } else { "when it was sent" },
                 "sync": conditions::SYNC,

@@ -100,7 +100,8 @@ impl Replay {
     }
 }
 
-fn count(batch: &EventBatch) -> u64 {
+/// How many events there are in a message.
+pub(super) fn count(batch: &EventBatch) -> u64 {
     let in_columns = batch.columns.as_ref().map_or(0, |columns| columns.signal_indexes.len());
     (batch.events.len() + in_columns) as u64
 }
