@@ -111,6 +111,12 @@ settings! {
     /// Pieces of the log read from disk at the same time. The store loads up to 16 stored values for each, so large
     /// values make this the bound of its memory.
     disk_reads_max: usize = 2, 1..=1_000;
+    /// Threads that read history: replays, subscriptions that catch up, aggregates. Unless this says otherwise one less
+    /// than there are cores, but at least one.
+    history_threads_max: usize = all_cores_but_one(), 1..=512;
+    /// How far these threads give way to the rest of the server where there is not enough CPU for all: their niceness,
+    /// on top of the server's own. 0: not at all.
+    history_niceness: u8 = 10, 0..=19;
     /// The most events that a position `last_events` counts back.
     position_events_max: u64 = 1_000_000, 0..=1 << 40;
     /// The longest silence of a replay at a pace, unless the reader says otherwise.
@@ -182,7 +188,7 @@ settings! {
     start_wait_ms_max: u64 = 1_000, 0..=60_000;
     /// The longest the server takes to stop.
     drain_ms_max: u64 = 5_000, 100..=600_000;
-    /// Threads that read the log for callers.
+    /// Threads that answer callers from memory, where that takes a while.
     reader_threads_max: usize = 16, 1..=512;
 
     /// Stored bytes after which a new segment begins.
@@ -245,6 +251,12 @@ settings! {
     mirror_retry_ms_max: u64 = 10_000, 100..=3_600_000;
     /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
     rollup_events: u64 = LOG.rollup_events, 1_000..=1 << 30;
+}
+
+/// What readers of history may take, so that there is always a core for those who append.
+fn all_cores_but_one() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(1).clamp(1, 512)
 }
 
 impl Config {

@@ -46,6 +46,7 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::Routes;
 
 use crate::config::Config;
+use crate::history::History;
 use crate::ingest::Ingest;
 use crate::mirror;
 use crate::shutdown::Tasks;
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) pages: Arc<Departures>,
     /// Permits to work on an aggregate.
     pub(crate) aggregates: Semaphore,
+    /// Where history is read.
+    history: History,
     /// Permits to read a piece of the log from disk.
     disk_reads: Semaphore,
     /// What the reports of subscriptions remember, in bytes.
@@ -88,13 +91,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What the services need to serve `log`.
+    ///
+    /// # Errors
+    /// If there can be no threads for history.
     pub(crate) fn new(
         config: Config,
         log: Log,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
         mirror: Option<Arc<mirror::Status>>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (news, head) = watch::channel(log.head());
         let news = Arc::new(news);
         let listener = news.clone();
@@ -106,9 +112,10 @@ impl Shared {
         let readers = Arc::new(Semaphore::new(config.read_streams_max));
         let departures = Arc::new(Departures::new(config.large_read_bytes_in_flight_max, &config));
         let pages = Arc::new(Departures::new(config.page_bytes_in_flight_max, &config));
+        let history = History::new(config.history_threads_max, config.history_niceness)?;
         let disk_reads = Semaphore::new(config.disk_reads_max);
         let aggregates = Semaphore::new(config.aggregates_max);
-        Self {
+        Ok(Self {
             config,
             log,
             ingest,
@@ -119,11 +126,12 @@ impl Shared {
             departures,
             pages,
             aggregates,
+            history,
             disk_reads,
             report_bytes: Arc::default(),
             tasks,
             mirror,
-        }
+        })
     }
 
     /// How many bytes the next message to one of the present readers may have.
@@ -156,14 +164,24 @@ impl Shared {
         }
     }
 
-    /// Runs what reads the disk, when it is its turn.
+    /// Runs what reads the disk, when it is its turn: as history.
     pub(crate) async fn disk<T: Send + 'static>(
         &self,
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Status> {
         let _turn = self.disk_reads.acquire().await.expect("the semaphore is never closed");
-        self.blocking(name, work).await
+        self.history(name, work).await
+    }
+
+    /// Runs what reads history, when it is its turn, on a thread that gives way to all others.
+    pub(crate) async fn history<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let reading = self.history.begin(work).await;
+        self.tasks.outcome(name, reading).await.map_err(|_| defect())
     }
 
     /// Runs what may block on a thread for that. A panic there is a defect: it stops the server.
@@ -172,13 +190,7 @@ impl Shared {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Status> {
-        self.tasks.blocking(name, work).await.map_err(|_| {
-            Refusal::new(
-                ErrorReason::Internal,
-                "the server has met a defect and stops; its log has the details",
-            )
-            .into()
-        })
+        self.tasks.blocking(name, work).await.map_err(|_| defect())
     }
 
     /// Waits no longer than a unary call may take.
@@ -187,6 +199,12 @@ impl Shared {
         let late = || Status::deadline_exceeded(format!("the call took longer than {} ms", most.as_millis()));
         tokio::time::timeout(most, call).await.map_err(|_| late())
     }
+}
+
+/// The answer to a call whose work has panicked.
+fn defect() -> Status {
+    let message = "the server has met a defect and stops; its log has the details";
+    Refusal::new(ErrorReason::Internal, message).into()
 }
 
 /// Tells those who watch the head, unless they know already.

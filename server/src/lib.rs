@@ -15,6 +15,7 @@ pub mod config;
 mod consumers;
 mod follow;
 mod grpc;
+mod history;
 mod ingest;
 mod mirror;
 pub mod observability;
@@ -121,7 +122,7 @@ impl Server {
         let Self { config, log, clock, mut front, tasks, .. } = self;
         let drain_max = Duration::from_millis(config.drain_ms_max);
         let mirror = mirror::start(&config, &log, &clock, &tasks);
-        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), mirror));
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), mirror)?);
         front.open(grpc::services(shared).await?);
         let early = tokio::select! {
             () = shutdown => None,

@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod as_of;
+mod effort;
 pub(crate) mod filter;
 pub(crate) mod kept;
 pub(crate) mod newest;
@@ -12,6 +13,7 @@ mod tests;
 use std::sync::Arc;
 
 use downlink_storage::{Block, Chunk, Error, EventRef, Log, Offset, SignalId, ValueRef};
+pub(crate) use effort::{Effort, Reach};
 use filter::Filter;
 
 use crate::follow::Missing;
@@ -92,15 +94,6 @@ pub(crate) enum Found {
     },
 }
 
-/// How far a read may go for what it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Memory only: it never blocks.
-    Memory,
-    /// The disk as well.
-    Disk,
-}
-
 /// Rows looked at for one piece, wanted or not: what is searched in vain must not take for ever.
 const ROWS_MAX: usize = 100_000;
 
@@ -138,9 +131,16 @@ pub(crate) struct Scan {
     log: Log,
     filter: Filter,
     way: Way,
-    block: Option<Arc<Block>>,
+    block: Option<Held>,
     large: Option<usize>,
     narrowed: Option<Narrowed>,
+}
+
+/// The block that was read last.
+struct Held {
+    block: Arc<Block>,
+    /// It was among the newest, which are in memory for all readers.
+    is_recent: bool,
 }
 
 /// The signals wanted, by number, as of a moment: complete for everything below `head`.
@@ -156,20 +156,21 @@ impl Scan {
         Self { log, filter, way, block: None, large: None, narrowed: None }
     }
 
-    /// Whether a read from `from` is so short that it may be done on the runtime's threads: what is wanted is told
-    /// fast, and what there is at `from`, up to `until` or for `events` events, is few events in memory.
-    pub(crate) fn is_quick(&mut self, from: Offset, until: Offset, events: usize) -> bool {
-        if !self.filter.names.is_quick() || !self.is_cached(from) {
-            return false;
-        }
+    /// What a read from `from` takes, up to `until` or for `events` events.
+    pub(crate) fn effort(&mut self, from: Offset, until: Offset, events: usize) -> Effort {
+        let held = if self.is_cached(from) { self.block.as_ref() } else { None };
+        let Some(Held { block, is_recent }) = held else { return Effort::History(Reach::Disk) };
+        let (_, end) = self.way.ends(block.first_offset(), block.end_offset());
         // All of them are wanted, and there are enough.
-        let is_run = events as u64 <= QUICK_OFFSETS_MAX
-            && self.filter.is_everything()
-            && self.block.as_ref().is_some_and(|block| {
-                let (_, end) = self.way.ends(block.first_offset(), block.end_offset());
-                self.way.distance(from, end) >= events as u64
-            });
-        is_run || self.way.distance(from, until) <= QUICK_OFFSETS_MAX
+        let is_run = self.filter.is_everything() && self.way.distance(from, end) >= events as u64;
+        let is_short = is_run && events as u64 <= QUICK_OFFSETS_MAX
+            || self.way.distance(from, until) <= QUICK_OFFSETS_MAX;
+        match *is_recent {
+            true if is_short && self.filter.names.is_quick() => Effort::Quick,
+            true => Effort::Recent,
+            false if is_run => Effort::History(Reach::Memory),
+            false => Effort::History(Reach::Disk),
+        }
     }
 
     /// Gives the block back that it read last; it is found again if it is wanted.
@@ -186,7 +187,8 @@ impl Scan {
     fn is_cached(&mut self, from: Offset) -> bool {
         let next = self.way.next(from);
         if self.held(next).is_none() {
-            self.block = self.log.read_cached(next);
+            let recent = self.log.read_cached(next);
+            self.block = recent.map(|block| Held { block, is_recent: true });
         }
         self.held(next).is_some()
     }
@@ -293,13 +295,14 @@ impl Scan {
     }
 
     fn held(&self, offset: Offset) -> Option<&Arc<Block>> {
-        self.block.as_ref().filter(|block| (block.first_offset()..block.end_offset()).contains(&offset))
+        let block = self.block.as_ref().map(|held| &held.block);
+        block.filter(|block| (block.first_offset()..block.end_offset()).contains(&offset))
     }
 
     /// What there is at `from`.
     fn fetch(&mut self, from: Offset, until: Offset, reach: Reach) -> Result<Next, Error> {
         if self.is_cached(from)
-            && let Some(block) = &self.block
+            && let Some(Held { block, .. }) = &self.block
         {
             return Ok(Next::Block(block.clone()));
         }
@@ -319,7 +322,7 @@ impl Scan {
                 Next::Nothing { end: until }
             }
             Chunk::Block(block) => {
-                self.block = Some(block.clone());
+                self.block = Some(Held { block: block.clone(), is_recent: false });
                 Next::Block(block)
             }
             Chunk::Gap { first, end } if is_beyond(way.ends(first, end).0) => Next::Nothing { end: until },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,7 +64,15 @@ impl Tasks {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {
-        tokio::task::spawn_blocking(work).await.map_err(|_| {
+        self.outcome(name, tokio::task::spawn_blocking(work)).await
+    }
+
+    /// Waits for what a thread does, under a name.
+    ///
+    /// # Errors
+    /// If it has panicked, which also stops the server.
+    pub async fn outcome<T>(&self, name: &'static str, thread: JoinHandle<T>) -> Result<T, Panicked> {
+        thread.await.map_err(|_| {
             tracing::error!(thread = name, "a thread has panicked: the server stops");
             self.failed.cancel();
             Panicked

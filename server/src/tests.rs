@@ -3,6 +3,8 @@
 mod aggregate;
 pub(crate) mod columns;
 mod faults;
+mod gate;
+mod history;
 mod hostile;
 mod methods;
 mod reasons;

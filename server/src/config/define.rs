@@ -31,7 +31,7 @@ macro_rules! words {
     )*};
 }
 
-numbers!(u32, u64, usize);
+numbers!(u8, u32, u64, usize);
 words!(SocketAddr, PathBuf, String, LogFormat, MirrorValues);
 
 impl Text for Option<u64> {

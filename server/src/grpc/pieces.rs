@@ -15,7 +15,7 @@ use super::departure::SMALL_BYTES;
 use super::status::{Refusal, status};
 use crate::follow::Missing;
 use crate::query::filter::Filter;
-use crate::query::{Found, PieceMax, Reach, Scan, Way, value_bytes};
+use crate::query::{Effort, Found, PieceMax, Reach, Scan, Way, value_bytes};
 
 /// A reader who makes its next message wait for longer does not keep what it is made from.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -119,18 +119,18 @@ impl<C: Collector> Pieces<C> {
 
     async fn get(&mut self, from: Offset, until: Offset, most: PieceMax) -> Result<Piece, Status> {
         let (mut scan, mut collector) = self.reading.take().expect("given back after every piece");
-        let result = if scan.is_quick(from, until, most.events) {
-            let result = piece(&mut scan, (from, until), most, Reach::Memory, &mut collector);
-            self.reading = Some((scan, collector));
-            result
-        } else {
-            let reading = move || {
-                (piece(&mut scan, (from, until), most, Reach::Disk, &mut collector), (scan, collector))
-            };
-            let (result, reading) = self.shared.disk("read", reading).await?;
-            self.reading = Some(reading);
-            result
+        let effort = scan.effort(from, until, most.events);
+        let reading = move || {
+            let piece = piece(&mut scan, (from, until), most, effort.reach(), &mut collector);
+            (piece, (scan, collector))
         };
+        let (result, reading) = match effort {
+            Effort::Quick => reading(),
+            Effort::Recent => self.shared.blocking("read", reading).await?,
+            Effort::History(Reach::Memory) => self.shared.history("read", reading).await?,
+            Effort::History(Reach::Disk) => self.shared.disk("read", reading).await?,
+        };
+        self.reading = Some(reading);
         match result {
             Ok(piece) => self.judge(piece),
             Err(Error::Truncated { offset, oldest }) => match self.way {

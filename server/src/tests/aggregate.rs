@@ -1,133 +1,16 @@
 //! Aggregates that nobody waits for any more, that meet the drain, and that miss events; on a disk that can be held.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
-
 use downlink_proto::v1::aggregate_request::{Function, Resolution};
 use downlink_proto::v1::{AggregateRequest, AggregateResponse, Bucket, ReadRequest, read_response::Frame};
-use downlink_storage::engine::{Engine, Error, Pair, Profile, Store};
 use tonic::{Code, Streaming};
 
+use super::gate::{Gate, GatedEngine};
 use super::*;
 
 /// Blocks of the log: a reader of all of them has to look at the disk more often than this.
 const BLOCKS: usize = 300;
 /// Looks at the disk that an aggregate may still do when nobody waits for it.
 const LEFT_OVER_MAX: usize = 30;
-
-/// A disk whose reads, those of requests, are counted, and wait while it is held.
-#[derive(Clone, Default)]
-struct Gate(Arc<State>);
-
-#[derive(Default)]
-struct State {
-    is_held: Mutex<bool>,
-    changed: Condvar,
-    reads: AtomicUsize,
-    waiting: AtomicUsize,
-}
-
-/// Until it is dropped.
-struct Hold(Gate);
-
-impl Gate {
-    fn hold(&self) -> Hold {
-        *self.0.is_held.lock().unwrap() = true;
-        Hold(self.clone())
-    }
-
-    fn pass(&self) {
-        // The log's own threads read for nobody: an aggregate of what is not rolled up yet has it rolled up, and that goes
-        // on whoever goes.
-        if std::thread::current().name().is_some_and(|name| name.starts_with("downlink-")) {
-            return;
-        }
-        self.0.reads.fetch_add(1, Ordering::Relaxed);
-        self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        let held = self.0.is_held.lock().unwrap();
-        drop(self.0.changed.wait_while(held, |is_held| *is_held).unwrap());
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn reads(&self) -> usize {
-        self.0.reads.load(Ordering::Relaxed)
-    }
-
-    /// Returns when a read waits.
-    async fn reached(&self) {
-        let reached = async {
-            while self.0.waiting.load(Ordering::Relaxed) == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, reached).await.unwrap();
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        *self.0.0.is_held.lock().unwrap() = false;
-        self.0.0.changed.notify_all();
-    }
-}
-
-struct GatedEngine(MemoryEngine, Gate);
-struct GatedStore(Arc<dyn Store>, Gate);
-
-impl Engine for GatedEngine {
-    fn list(&self) -> Result<Vec<String>, Error> {
-        self.0.list()
-    }
-
-    fn open(&self, name: &str, profile: Profile) -> Result<Arc<dyn Store>, Error> {
-        Ok(Arc::new(GatedStore(self.0.open(name, profile)?, self.1.clone())))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> Result<(), Error> {
-        self.0.remove(name)
-    }
-
-    fn last_synced(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.last_synced(name)
-    }
-
-    fn bytes_on_disk(&self, name: &str) -> Result<u64, Error> {
-        self.0.bytes_on_disk(name)
-    }
-
-    fn free_bytes(&self) -> Result<u64, Error> {
-        self.0.free_bytes()
-    }
-}
-
-impl Store for GatedStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.1.pass();
-        self.0.get(key)
-    }
-
-    fn at_or_after(&self, key: &[u8]) -> Result<Option<Pair>, Error> {
-        self.1.pass();
-        self.0.at_or_after(key)
-    }
-
-    fn at_or_before(&self, key: &[u8]) -> Result<Option<Pair>, Error> {
-        self.1.pass();
-        self.0.at_or_before(key)
-    }
-
-    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        self.0.insert(key, value)
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        self.0.sync()
-    }
-}
 
 /// A server with a block for each event, none of them in memory, and one aggregate at a time.
 async fn start() -> (Fixture, Gate) {
