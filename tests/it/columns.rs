@@ -13,7 +13,8 @@ use crate::harness::{Server, downlink, event, succeed};
 use crate::producer::{Producer, named};
 use crate::refusal::Books;
 
-fn columns_of(events: &[Event]) -> Option<EventColumns> {
+/// These events, in columns.
+pub(crate) fn columns_of(events: &[Event]) -> Option<EventColumns> {
     let mut builder = ColumnsBuilder::default();
     events.iter().for_each(|event| builder.push(event));
     Some(builder.take())

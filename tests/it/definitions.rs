@@ -23,7 +23,7 @@ async fn try_define(server: &Server, signals: Vec<Signal>) -> Result<DefineSigna
 }
 
 /// The offsets from and to which the definitions are kept.
-async fn define(server: &Server, signals: Vec<Signal>) -> (u64, u64) {
+pub(crate) async fn define(server: &Server, signals: Vec<Signal>) -> (u64, u64) {
     let kept = try_define(server, signals).await.expect("the definitions are kept");
     (kept.first_offset, kept.last_offset)
 }
@@ -44,7 +44,7 @@ fn named(name: &str) -> Signal {
 }
 
 /// A definition with everything in it.
-fn full(name: &str) -> Signal {
+pub(crate) fn full(name: &str) -> Signal {
     Signal {
         display_name: "Tank".to_owned(),
         description: "How full it is.\nMeasured from below.".to_owned(),

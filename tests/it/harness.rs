@@ -4,8 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use downlink_proto::v1::ingest_service_client::IngestServiceClient;
@@ -63,6 +62,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 pub(crate) struct Server {
     child: Child,
     address: String,
+    said: Arc<Mutex<String>>,
 }
 
 impl Server {
@@ -100,22 +100,23 @@ impl Server {
             }
         });
         // Drained at all times, so that a talkative server does not stop; shown when a test fails.
-        let said = std::thread::spawn(move || {
-            let mut said = String::new();
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
+        let listening = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut bytes) {
                 let text = String::from_utf8_lossy(&bytes[..count]);
                 eprint!("{text}");
-                said.push_str(&text);
+                heard.lock().expect("nothing panics").push_str(&text);
             }
-            said
         });
         match lines.recv_timeout(PATIENCE) {
-            Ok(address) => Ok(Self { child, address }),
+            Ok(address) => Ok(Self { child, address, said }),
             Err(_) => {
                 let _ = child.kill();
                 let status = child.wait().expect("a status");
-                Err(format!("{status}: {}", said.join().expect("stderr")))
+                listening.join().expect("stderr");
+                Err(format!("{status}: {}", said.lock().expect("nothing panics")))
             }
         }
     }
@@ -128,6 +129,20 @@ impl Server {
     /// `http://127.0.0.1:port`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until a line of the server's own has all of these.
+    pub(crate) async fn says(&self, words: &[&str]) {
+        let is_said = || {
+            let said = self.said.lock().expect("nothing panics");
+            said.lines().any(|line| words.iter().all(|word| line.contains(word)))
+        };
+        let waited = async {
+            while !is_said() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon(&format!("a line with {words:?}"), waited).await;
     }
 
     /// The process.

@@ -1,6 +1,6 @@
 //! kill -9 at random moments, over and over: nothing acknowledged is lost, nothing comes twice, nothing is made up.
 
-mod source;
+pub(crate) mod source;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -12,8 +12,9 @@ use tonic::Request;
 
 use crate::harness::{Server, event, soon};
 
-const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const TRACE_CONTEXT: [u8; 25] = [
+/// A trace, as the W3C header has it and as the bytes that an event keeps.
+pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+pub(crate) const TRACE_CONTEXT: [u8; 25] = [
     0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c, 0xb7,
     0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31, 1,
 ];
@@ -125,7 +126,7 @@ fn extras() -> Vec<Event> {
 }
 
 /// Everything that fits into one batch.
-fn all() -> Vec<Event> {
+pub(crate) fn all() -> Vec<Event> {
     let mut events: Vec<Event> = kinds().into_iter().map(value).collect();
     events.extend(names_and_sources().into_iter().chain(times()).chain(extras()));
     for event in &mut events {
@@ -134,7 +135,8 @@ fn all() -> Vec<Event> {
     events
 }
 
-fn large() -> [Event; 2] {
+/// As much as an event may have.
+pub(crate) fn large() -> [Event; 2] {
     let text = "0123456789abcdé".repeat(1 << 16);
     let bytes: Vec<u8> = (0_u32..1 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     assert_eq!((text.len(), bytes.len()), (1 << 20, 1 << 20));

@@ -17,7 +17,7 @@ const BATCH_EVENTS_MAX: u64 = 20;
 
 /// How a source makes its retries harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// `AppendStream` as a named producer, many batches in flight.
     Stream,
     /// `Append` with a request id, one after the other.
@@ -25,8 +25,8 @@ pub(super) enum Way {
 }
 
 /// Counts upwards on a signal of its own: event `i` has the value `i`.
-pub(super) struct Source {
-    pub(super) signal: String,
+pub(crate) struct Source {
+    pub(crate) signal: String,
     way: Way,
     random: Random,
     /// The value after the last of each batch made so far; the first entry stands before all batches.
@@ -37,22 +37,29 @@ pub(super) struct Source {
     /// Batches and the offset of their last event, as acknowledged.
     places: Vec<(u64, u64)>,
     /// How many batches were acknowledged as being there already.
-    pub(super) duplicates: u64,
+    pub(crate) duplicates: u64,
 }
 
 impl Source {
-    pub(super) fn new(signal: String, way: Way, seed: u64) -> Self {
+    pub(crate) fn new(signal: String, way: Way, seed: u64) -> Self {
         let random = Random::seeded(seed);
         Self { signal, way, random, ends: vec![0], sent: 0, acked: 0, places: Vec::new(), duplicates: 0 }
     }
 
     /// Appends until the server is gone.
-    pub(super) async fn append_until_broken(&mut self, url: &str) {
+    pub(crate) async fn append_until_broken(&mut self, url: &str) {
         self.append(url, u64::MAX).await;
     }
 
+    /// Appends so many further batches; whether the server lived to acknowledge them all.
+    pub(crate) async fn append_more(&mut self, url: &str, batches: u64) -> bool {
+        let goal = self.sent + batches;
+        self.append(url, goal).await;
+        self.acked == goal
+    }
+
     /// Appends again what was not acknowledged, and nothing more.
-    pub(super) async fn settle(&mut self, url: &str) {
+    pub(crate) async fn settle(&mut self, url: &str) {
         self.append(url, self.sent).await;
         assert_eq!(self.acked, self.sent, "{}: not everything can be settled", self.signal);
     }
@@ -149,7 +156,7 @@ impl Source {
     }
 
     /// Whether the log holds everything that was sent once and in order, where it was acknowledged to be.
-    pub(super) fn check(&self, log: &[Event]) -> u64 {
+    pub(crate) fn check(&self, log: &[Event]) -> u64 {
         let mine: Vec<_> = log.iter().filter(|event| event.signal == self.signal).collect();
         for (expected, found) in mine.iter().enumerate() {
             assert_eq!(number(found), expected as u64, "{} at {}", self.signal, found.offset);

@@ -1,0 +1,130 @@
+//! What can be in the mirror's way: each is named, none holds ingestion up, and when it is gone the mirror goes on by itself.
+
+use downlink_proto::v1::value::Kind;
+use downlink_proto::v1::{Event, Value};
+
+use super::{is_mirrored, mirrored, partitions_used};
+use crate::append::numbered;
+use crate::harness::{Server, event};
+use crate::kafka::{Broker, PASSWORD};
+use crate::random::Random;
+
+/// Appends are acknowledged, and nothing of them reaches the topic.
+async fn only_ingests(server: &Server) {
+    let before = server.info().await;
+    server.append(numbered("meanwhile", 10)).await;
+    let after = server.info().await;
+    assert!(after.head_offset >= before.head_offset + 10);
+    assert_eq!(after.mirrored_offset, before.mirrored_offset);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_what_is_not_of_this_log_is_left_alone_until_it_is_gone() {
+    let cases: [(&[&str], &str); 3] = [
+        (&["log_id=another", "offset=1"], "is an event of log \"another\""),
+        (&[], "has a message without an offset"),
+        (&["log_id=LOG", "offset=1000000"], "but the log ends at"),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.append(numbered("before", 10)).await;
+    let log_id = server.info().await.log_id;
+    assert!(server.terminate().0.success());
+    for (headers, problem) in cases {
+        let topic = Broker::shared().topic();
+        topic.create(2, &[]);
+        let headers: Vec<_> = headers.iter().map(|header| header.replace("LOG", &log_id)).collect();
+        topic.produce(&headers.iter().map(String::as_str).collect::<Vec<_>>());
+        let server = mirrored(dir.path(), &topic, &[]);
+        server
+            .says(&["cannot be the mirror of this log", topic.name(), "position 0 of partition 0", problem])
+            .await;
+        only_ingests(&server).await;
+        assert_eq!(topic.ends(), [(0, 1), (0, 0)], "nothing is added");
+        topic.delete();
+        is_mirrored(&server, &topic).await;
+        assert!(server.terminate().0.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_is_named_and_filled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=50"]);
+    for round in 0..3 {
+        server.append(numbered(&format!("round/{round}"), 1_000)).await;
+        is_mirrored(&server, &topic).await;
+        topic.delete();
+        server.append(numbered("after", 10)).await;
+        server.says(&["deleted", topic.name()]).await;
+    }
+    is_mirrored(&server, &topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_are_used_and_what_the_others_hold_is_not_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    for (round, partitions) in [2, 5, 9].into_iter().enumerate() {
+        if round == 0 {
+            topic.create(partitions, &[])
+        } else {
+            topic.grow(partitions)
+        }
+        // Killed below: what lies behind the last checkpoint is looked for in all partitions.
+        let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=100"]);
+        for number in 0..50 {
+            server.append(numbered(&format!("{round}/{number}"), 20)).await;
+        }
+        let (_, messages) = is_mirrored(&server, &topic).await;
+        let used = partitions_used(&messages);
+        assert_eq!(used, partitions as usize, "50 signals are spread over all partitions");
+        topic.grow(partitions + 1);
+        for number in 0..50 {
+            server.append(numbered(&format!("{round}/grown/{number}"), 20)).await;
+        }
+        server.kill();
+    }
+    let server = mirrored(dir.path(), &topic, &[]);
+    is_mirrored(&server, &topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_too_large_for_the_topic_is_named_and_goes_once_the_topic_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    topic.create(2, &["max.message.bytes=20000"]);
+    let server = mirrored(dir.path(), &topic, &[]);
+    server.append(numbered("before", 10)).await;
+    is_mirrored(&server, &topic).await;
+    // Nothing that compression makes small.
+    let mut random = Random::seeded(1);
+    let bytes = (0..100_000).map(|_| random.number() as u8).collect();
+    let value = Some(Value { kind: Some(Kind::BytesValue(bytes)) });
+    let offset = server.append(vec![Event { value, ..event("large", 0.0) }]).await.first_offset;
+    server.append(numbered("after", 10)).await;
+    server.says(&[&format!("event {offset} is refused"), topic.name(), "max.message.bytes"]).await;
+    only_ingests(&server).await;
+    topic.set("max.message.bytes=2000000");
+    is_mirrored(&server, &topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_password_is_named_and_the_right_one_is_read_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    let file = dir.path().join("client.properties");
+    let write = |password: &str| {
+        let settings = "security.protocol=SASL_PLAINTEXT\nsasl.mechanisms=PLAIN\nsasl.username=mirror";
+        std::fs::write(&file, format!("# for the mirror\n{settings}\nsasl.password={password}\n")).unwrap();
+    };
+    write("wrong");
+    let brokers = format!("mirror_bootstrap_servers={}", Broker::shared().guarded_address());
+    let file = format!("mirror_client_file={}", file.display());
+    let server = mirrored(&dir.path().join("log"), &topic, &[&brokers, &file]);
+    server.says(&["uthentication failed", "retry_in"]).await;
+    only_ingests(&server).await;
+    write(PASSWORD);
+    is_mirrored(&server, &topic).await;
+}
