@@ -300,7 +300,11 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        *lock(&self.problem) = Some(reason.to_owned());
+        let mut problem = lock(&self.problem);
+        // That no broker is left is said after why each has gone, and says less.
+        if problem.is_none() || error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
+            *problem = Some(reason.to_owned());
+        }
     }
 }
 

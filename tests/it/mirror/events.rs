@@ -1,16 +1,18 @@
 //! What an event becomes in the topic, and what the server says of the mirror.
 
+use std::time::Duration;
+
 use downlink_proto::v1::append_stream_request::{Batch, Message as Request};
 use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::value::Kind;
-use downlink_proto::v1::{CommitCheckpointRequest, Event};
+use downlink_proto::v1::{CommitCheckpointRequest, Consumer, Event};
 use prost_types::Timestamp;
 
 use super::{CHECKPOINTS, caught_up, consumer, is_mirrored, mirrored, partitions_used};
 use crate::append::numbered;
 use crate::columns::columns_of;
 use crate::definitions::{define, full};
-use crate::harness::{Server, event};
+use crate::harness::{Server, event, soon};
 use crate::kafka::Broker;
 use crate::producer::{Producer, named};
 use crate::values::{self, TRACE_CONTEXT, TRACEPARENT};
@@ -19,14 +21,27 @@ fn millis(time: Timestamp) -> i64 {
     time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
 }
 
+/// Waits until the log keeps that the mirror has come so far.
+async fn checkpointed(server: &Server, next_offset: u64) -> Consumer {
+    let waited = async {
+        loop {
+            match consumer(server).await {
+                Some(consumer) if consumer.next_offset >= next_offset => break consumer,
+                Some(_) | None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    soon("a checkpoint", waited).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_value_and_field_and_the_systems_own_events_are_in_the_topic_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
     let topic = Broker::shared().topic();
-    let server = mirrored(dir.path(), &topic, &[]);
+    let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=10"]);
     // Some before the mirror has begun, some after.
     server.append(values::all()).await;
-    caught_up(&server).await;
+    checkpointed(&server, 1 + values::all().len() as u64).await;
     for event in values::large().into_iter().chain(values::all().into_iter().rev()) {
         server.append(vec![event]).await;
     }
@@ -124,13 +139,7 @@ async fn the_mirror_is_a_consumer_whose_lag_is_seen() {
     let topic = Broker::shared().topic();
     let server = mirrored(dir.path(), &topic, &[]);
     server.append(numbered("a", 100)).await;
-    caught_up(&server).await;
-    let mut seen = consumer(&server).await;
-    while seen.as_ref().is_none_or(|consumer| consumer.next_offset < 101) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        seen = consumer(&server).await;
-    }
-    assert_eq!(seen.unwrap().events_behind, 0);
+    assert_eq!(checkpointed(&server, 101).await.events_behind, 0);
     assert_eq!(server.terminate().0.code(), Some(0));
 
     // Without its mirror the server counts what it lacks.

@@ -177,14 +177,14 @@ async fn kill_9_of_both_in_any_order_loses_nothing_and_doubles_nothing() {
                 history.moment(LIFE_MS_MAX).await;
             }
             if history.random.below(3) == 0 {
-                broker = broker.is_back().await;
+                broker = broker.come_back().await;
                 History::is_sending(&server).await;
                 history.moment(MOMENT_MS_MAX).await;
             }
             server.kill();
             history.end(load).await;
         }
-        broker = broker.is_back().await;
+        broker = broker.come_back().await;
         let server = history.start();
         history.ends_well(&server).await;
     }
@@ -217,7 +217,7 @@ impl Fate {
         }
     }
 
-    async fn is_back(self) -> Self {
+    async fn come_back(self) -> Self {
         match self {
             Self::Up(_) => self,
             Self::Returning(task) => Self::Up(task.await.unwrap()),
