@@ -52,7 +52,7 @@ async fn every_bench_measures_what_it_says_and_names_its_conditions() {
         assert!(number(&report, "/server/cpu_cores") >= 0.0 && number(&report, "/fdatasync_4k_ms/p99") > 0.0);
     }
 
-    let readers = ["ingest", "--events", "20500", "--runs", "2", "--readers", "3"];
+    let readers = ["ingest", "--events", "20500", "--runs", "2", "--signals", "7", "--readers", "3"];
     let report = bench(&server, &readers);
     assert_eq!(
         (number(&report, "/acknowledged_events"), number(&report, "/conditions/readers")),
