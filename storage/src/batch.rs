@@ -5,19 +5,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::block::{BLOCK_BYTES_MAX, Columns};
-use crate::event::{Event, Quality, Timestamp, ValueRef};
+use crate::error::Error;
+use crate::event::{Event, Quality, SignalId, Timestamp, ValueRef};
 
 /// The most bytes of text, and of other bytes, that one batch may hold: with the batches that share its commit it
 /// must fit into a block.
 pub const BATCH_BYTES_MAX: usize = BLOCK_BYTES_MAX / 4;
 
-/// Events in the order in which they are to be appended. They get their offsets and ingest times from the log.
+/// Events in the order in which they are to be appended. They get their offsets and ingest times from the log, unless
+/// they are [`crate::Copied`] from it.
 #[derive(Clone, Default)]
 pub struct Batch {
     signals: NameTable,
     sources: NameTable,
-    /// Without ingest times. Its `sources` are those of the table.
+    /// With ingest times only if they are copies. Its `sources` are those of the table.
     columns: Columns,
+    /// The numbers of the signals of copies.
+    signal_ids: Vec<SignalId>,
 }
 
 /// A signal's place in the table of its batch.
@@ -97,6 +101,48 @@ impl Batch {
         }
         let blobs = columns.text.len().max(columns.bytes.len());
         assert!(blobs <= BATCH_BYTES_MAX, "a batch holds at most {BATCH_BYTES_MAX} bytes of either kind");
+    }
+
+    /// The place of the signal of a copy, which brings its number.
+    pub(crate) fn numbered_signal(&mut self, name: &str, id: SignalId) -> Result<SignalIndex, Error> {
+        let signal = self.signal(name);
+        match self.signal_ids.get(signal.0 as usize) {
+            Some(known) if *known != id => {
+                Err(Error::NotACopy(format!("signal {name:?} has the numbers {} and {}", known.0, id.0)))
+            }
+            Some(_) => Ok(signal),
+            None => {
+                self.signal_ids.push(id);
+                Ok(signal)
+            }
+        }
+    }
+
+    /// Adds a copy, which brings its ingest time.
+    #[inline]
+    pub(crate) fn push_ingested(&mut self, row: Row<'_>, ingest_time: Timestamp) {
+        self.columns.ingest_time.push(self.len() as u32, ingest_time);
+        self.push(row);
+    }
+
+    /// Whether its events are copies.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.last_ingest_time().is_some()
+    }
+
+    /// When the first of the copies came in; `None` if they are none.
+    pub(crate) fn first_ingest_time(&self) -> Option<Timestamp> {
+        self.columns.ingest_time.runs().next().map(|(_, time)| time)
+    }
+
+    /// When the last of them did.
+    pub(crate) fn last_ingest_time(&self) -> Option<Timestamp> {
+        self.columns.ingest_time.last()
+    }
+
+    /// The names and numbers of the signals of copies.
+    pub(crate) fn numbered_signals(&self) -> impl Iterator<Item = (&Arc<str>, SignalId)> {
+        self.signals.names.iter().zip(self.signal_ids.iter().copied())
     }
 
     /// How many events it has.

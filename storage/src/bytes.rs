@@ -87,6 +87,11 @@ impl<'a> Reader<'a> {
         Err(Fault::Malformed)
     }
 
+    /// Whether there are no more fields.
+    pub(crate) const fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, Fault> {
         u32::try_from(self.u64()?).map_err(|_| Fault::Malformed)
     }

@@ -7,6 +7,7 @@ use std::thread;
 
 use crate::api::{Append, Appended, Identity, Options};
 use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord, Tally};
+use crate::copy;
 use crate::done::Done;
 use crate::error::Error;
 use crate::event::{Clock, Offset, Timestamp};
@@ -67,6 +68,8 @@ struct Group {
     block: BlockBuilder,
     events: u64,
     head: Offset,
+    /// Whether it is of copies, which have no others beside them: only these bring their ingest times.
+    is_copied: bool,
     /// Why nothing can be appended at present.
     refused: Option<Error>,
     answers: Vec<(Done<Appended>, Answer)>,
@@ -128,7 +131,7 @@ impl Writer {
 
     /// One commit, beginning with `append`. Gives back a command that has to come after it.
     fn commit_from(&mut self, append: Box<Append>, done: Done<Appended>) -> Option<Command> {
-        let mut group = self.group();
+        let mut group = self.group(append.events.is_copied());
         self.admit(&mut group, append, done);
         let mut carried = self.gather(&mut group);
         if carried.is_none() && self.is_crowd(&group) {
@@ -148,7 +151,9 @@ impl Writer {
             && group.block.approximate_bytes() < self.options.commit_bytes_max
         {
             match self.commands.try_recv() {
-                Ok(Command::Append(append, done)) => self.admit(group, append, done),
+                Ok(Command::Append(append, done)) if append.events.is_copied() == group.is_copied => {
+                    self.admit(group, append, done);
+                }
                 Ok(other) => return Some(other),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
             }
@@ -163,15 +168,17 @@ impl Writer {
         appends >= self.options.commit_siblings_min && small && group.refused.is_none()
     }
 
-    fn group(&mut self) -> Group {
+    fn group(&mut self, is_copied: bool) -> Group {
         let head = self.shared.head();
-        let ingest_time = self.clock.now().max(self.last_ingest_time);
+        let least = self.last_ingest_time;
+        let ingest_time = if is_copied { least } else { self.clock.now().max(least) };
         let ready = self
             .writable()
             .and_then(|()| self.shared.note_room(self.options.disk_reserve_bytes))
             .and_then(|()| self.roll_if_full());
         let refused = ready.err();
-        Group { block: BlockBuilder::new(head, ingest_time), events: 0, head, refused, answers: Vec::new() }
+        let block = BlockBuilder::new(head, ingest_time);
+        Group { block, events: 0, head, is_copied, refused, answers: Vec::new() }
     }
 
     /// Decides about one append; what it gets is only told once the group is durable.
@@ -223,6 +230,7 @@ impl Writer {
             return Err(Error::HeadMismatch { expected, head });
         }
         self.signals.check(&append.events, self.options.signals_max)?;
+        copy::check_order(&append.events, head, group.block.ingest_time())?;
         group.refused.clone().map_or(Ok(verdict), Err)
     }
 
@@ -236,6 +244,7 @@ impl Writer {
         }
         let span = Span { first: group.head.plus(group.events), events: append.events.len() as u32 };
         group.events += u64::from(span.events);
+        self.signals.learn_copied(&append.events);
         group.block.push(append.events, |name| self.signals.intern(name));
         let (first_offset, events) = (span.first, span.events);
         match append.identity {
@@ -308,15 +317,15 @@ impl Writer {
         if self.newest()?.index().blocks().is_empty() {
             return Ok(());
         }
-        let header =
-            Header { log_id: self.shared.log_id, first: self.shared.head(), created: self.clock.now() };
-        let engine = self.shared.segments.engine.as_ref();
+        let (segments, first) = (&self.shared.segments, self.shared.head());
+        let (engine, created) = (segments.engine.as_ref(), self.clock.now());
+        let header = Header { log_id: self.shared.log_id, first, created, log_first: segments.oldest() };
         let segment = Segment::create(engine, header, Form::Raw).map_err(|error| {
             // Nothing is in it yet: once it is gone, another try begins from nothing.
             let removed = engine.remove(&keys::segment(header.first, Form::Raw));
             if removed.is_ok() { error } else { self.fail(&error) }
         })?;
-        self.shared.segments.push_newest(Arc::new(segment));
+        segments.push_newest(Arc::new(segment));
         self.sealer.wake();
         Ok(())
     }

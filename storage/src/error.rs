@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use crate::engine;
 use crate::event::Offset;
 
@@ -87,6 +89,17 @@ pub enum Error {
     Overloaded {
         /// How many.
         waiting: u64,
+    },
+    /// What is to be copied into the log is not from it.
+    #[error("this is not a copy of the log's events: {0}")]
+    NotACopy(String),
+    /// The directory holds another log than it should.
+    #[error("the directory holds log {found}, not {wanted}")]
+    AnotherLog {
+        /// The log that is there.
+        found: Uuid,
+        /// The log that should be.
+        wanted: Uuid,
     },
     /// The log is being closed.
     #[error("the log is closed")]

@@ -40,8 +40,40 @@ impl Interner {
         BlockSignal { id, name }
     }
 
-    /// Whether the signals of a batch still fit into the bound.
+    /// Whether copies have the numbers that their signals have in this log, where it knows them.
+    fn check_copied(&self, batch: &Batch, signals_max: usize) -> Result<(), Error> {
+        for (name, id) in batch.numbered_signals() {
+            if id.0 as usize > signals_max {
+                return Err(Error::Quota { what: "signals", bound: signals_max as u64 });
+            }
+            let named = self.names.get(id.0 as usize).and_then(Option::as_ref);
+            let numbered = self.by_name.get(name);
+            if id.0 == 0
+                || named.is_some_and(|known| known != name)
+                || numbered.is_some_and(|known| *known != id)
+            {
+                let known = (numbered.map_or(0, |id| id.0), named.map_or("nobody", |name| &**name));
+                return Err(Error::NotACopy(format!(
+                    "signal {name:?} has number {}, but here it is {}, and that one is {:?}",
+                    id.0, known.0, known.1
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of the numbers that copies have.
+    pub(crate) fn learn_copied(&mut self, batch: &Batch) {
+        for (name, id) in batch.numbered_signals() {
+            if !self.by_name.contains_key(name) {
+                self.learn(id, name.clone());
+            }
+        }
+    }
+
+    /// Whether the signals of a batch still fit into the bound, and those of copies to what the log knows.
     pub(crate) fn check(&self, batch: &Batch, signals_max: usize) -> Result<(), Error> {
+        self.check_copied(batch, signals_max)?;
         if self.by_name.len() + batch.signals().len() <= signals_max {
             return Ok(());
         }

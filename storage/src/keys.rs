@@ -5,6 +5,9 @@ use crate::event::{Offset, SignalId};
 /// The version of everything on disk that is not versioned by itself.
 pub(crate) const FORMAT_VERSION: u8 = 1;
 
+/// The version of the headers of segments in a log that does not begin at its first offset.
+pub(crate) const HEADER_VERSION: u8 = 2;
+
 /// Beside the stores: room to open the log with when the disk is full. Not a store.
 pub(crate) const BALLAST: &str = "BALLAST";
 

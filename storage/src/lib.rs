@@ -41,6 +41,7 @@ mod ballast;
 mod bytes;
 mod codec;
 mod commit;
+mod copy;
 mod directory;
 mod done;
 mod error;
@@ -68,6 +69,7 @@ pub use aggregate::{AggregateQuery, Aggregation, Bucket, Buckets, Extremum, Hold
 pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
 pub use batch::Batch;
 pub use block::Block;
+pub use copy::{Beginning, Copied, CopiedEvent};
 pub use error::Error;
 pub use event::{
     Clock, Event, EventRef, Offset, Quality, SYSTEM_PREFIX, SignalId, SystemClock, Timestamp, Value, ValueRef,

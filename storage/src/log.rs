@@ -14,6 +14,7 @@ use crate::api::{Append, Appended, Info, Options, Totals, Wait};
 use crate::ballast::Ballast;
 use crate::block::BLOCK_ROWS_MAX;
 use crate::commit::{Command, Writer};
+use crate::copy::{Beginning, Copied};
 use crate::done::Done;
 use crate::engine::Engine;
 use crate::engine::sled::SledEngine;
@@ -46,11 +47,21 @@ struct Inner {
 impl Log {
     /// Opens the log in a directory, or makes one there. Blocks while it recovers.
     pub fn open_dir(dir: &Path, options: Options) -> Result<Self, Error> {
+        Self::open_locked(dir, options, None)
+    }
+
+    /// The same for a log that is kept elsewhere and is to be copied here: a log that is made now is that one. One that
+    /// is there must be.
+    pub fn open_copy(dir: &Path, options: Options, beginning: Beginning) -> Result<Self, Error> {
+        Self::open_locked(dir, options, Some(beginning))
+    }
+
+    fn open_locked(dir: &Path, options: Options, beginning: Option<Beginning>) -> Result<Self, Error> {
         let lock = DirectoryLock::take(dir)?;
         let ballast = Ballast::of(dir, options.disk_reserve_bytes);
         ballast.release_if_needed();
         let engine = SledEngine::new(dir.join("segments"))?;
-        let log = Self::start(Arc::new(engine), Arc::new(SystemClock), options, Some(lock))?;
+        let log = Self::start(Arc::new(engine), Arc::new(SystemClock), options, beginning, Some(lock))?;
         ballast.restore();
         log.on_state(move |state| {
             // Takes a moment, once, after a disk that was full.
@@ -63,18 +74,29 @@ impl Log {
 
     /// Opens the log on an engine and a clock of the caller's choice.
     pub fn open(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Error> {
-        Self::start(engine, clock, options, None)
+        Self::start(engine, clock, options, None, None)
+    }
+
+    /// As [`Self::open_copy`], likewise.
+    pub fn open_copy_on(
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        beginning: Beginning,
+    ) -> Result<Self, Error> {
+        Self::start(engine, clock, options, Some(beginning), None)
     }
 
     fn start(
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
         mut options: Options,
+        beginning: Option<Beginning>,
         lock: Option<DirectoryLock>,
     ) -> Result<Self, Error> {
         // The last batch that a commit takes may go beyond its bound, but not beyond a block's.
         options.commit_events_max = options.commit_events_max.min(BLOCK_ROWS_MAX - Append::EVENTS_MAX);
-        let recovered = recover::recover(engine, clock.as_ref(), &options)?;
+        let recovered = recover::recover(engine, clock.as_ref(), &options, beginning)?;
         let Recovered { log_id, segments, head, derived, mut snapshots, read_only, replayed_events } =
             recovered;
         tracing::info!(%log_id, %head, replayed_events, "log opened");
@@ -157,6 +179,12 @@ impl Log {
         self.submit(Command::Append(Box::new(append), Done::new(done)));
     }
 
+    /// Appends events of this very log that were kept elsewhere, as they are. Refused unless the first comes next, and no
+    /// log can have them behind what is there. Otherwise as [`Self::append`].
+    pub fn append_copied(&self, events: Copied, done: impl FnOnce(Result<Appended, Error>) + Send + 'static) {
+        self.append(events.into_append(), done);
+    }
+
     /// A producer opens a stream. Answers in order with appends: everything before it is settled then.
     pub fn open_producer(
         &self,
@@ -228,7 +256,7 @@ impl Log {
             (projection.len() as u64, shared.head())
         };
         let tally = shared.books.tally();
-        let appended = head.since(Offset::FIRST);
+        let appended = head.since(shared.segments.oldest());
         let totals = Totals {
             received: appended + tally.duplicate_events + tally.rejected_events,
             appended,

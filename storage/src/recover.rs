@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::api::Options;
+use crate::copy::Beginning;
 use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::{Clock, Offset};
@@ -27,21 +28,27 @@ pub(crate) struct Recovered {
     pub(crate) replayed_events: u64,
 }
 
-/// Opens the log, or makes a new one where there is nothing.
+/// Opens the log, or makes a new one where there is nothing; with `wanted`, that one.
 pub(crate) fn recover(
     engine: Arc<dyn Engine>,
     clock: &dyn Clock,
     options: &Options,
+    wanted: Option<Beginning>,
 ) -> Result<Recovered, Error> {
     let mut row = sweep(engine.as_ref())?;
     let mut snapshots = Snapshots::open(engine.as_ref())?;
     let snapshot = snapshots.load();
     let known = snapshot.as_ref().map(|(log_id, derived)| (*log_id, derived.valid_for));
-    let newest = open_newest(engine.as_ref(), clock, &mut row, known)?;
-    let (log_id, newest, lost) = match newest {
-        Ok(newest) => (newest.header.log_id, Some(newest), None),
-        Err(lost) => (any_log_id(engine.as_ref(), &row, known)?, None, Some(lost)),
+    let made = wanted.unwrap_or_else(|| Beginning { log_id: Uuid::new_v4(), first: Offset::FIRST });
+    let newest = open_newest(engine.as_ref(), clock, &mut row, known, made)?;
+    let (beginning, newest, lost) = match newest {
+        Ok(newest) => (newest.header.beginning(), Some(newest), None),
+        Err(lost) => (any_beginning(engine.as_ref(), &row, known)?, None, Some(lost)),
     };
+    let log_id = beginning.log_id;
+    if let Some(wanted) = wanted.map(|wanted| wanted.log_id).filter(|wanted| *wanted != log_id) {
+        return Err(Error::AnotherLog { found: log_id, wanted });
+    }
     let mut derived = match snapshot {
         Some((owner, derived)) if owner == log_id => derived,
         Some(_) | None => Derived::empty(),
@@ -59,7 +66,7 @@ pub(crate) fn recover(
     }
     let facts = FactBook::load(log_id, snapshots.store());
     let newest = newest.map(Arc::new);
-    let segments = Segments::new(engine, log_id, row, newest, options.open_segments_max, facts);
+    let segments = Segments::new(engine, beginning, row, newest, options.open_segments_max, facts);
     let replayed_events = replay(&segments, &mut derived, head, options)?;
     let read_only = lost.map(|lost| lost.reason);
     Ok(Recovered { log_id, segments, head, derived, snapshots, read_only, replayed_events })
@@ -102,10 +109,11 @@ fn open_newest(
     clock: &dyn Clock,
     row: &mut Vec<Entry>,
     known: Option<(Uuid, Offset)>,
+    made: Beginning,
 ) -> Result<Result<Segment, Lost>, Error> {
     let Some(last) = row.last().copied() else {
         return match known {
-            None => begin(engine, clock, row, Uuid::new_v4(), Offset::FIRST).map(Ok),
+            None => begin(engine, clock, row, made, made.first).map(Ok),
             Some((_, end)) => Ok(Err(Lost { reason: "every segment of the log is missing".to_owned(), end })),
         };
     };
@@ -130,11 +138,11 @@ fn open_newest(
     if was_never_begun(engine, last, known) {
         engine.remove(&name)?;
         row.pop();
-        let log_id = match known {
-            None if row.is_empty() => Uuid::new_v4(),
-            None | Some(_) => any_log_id(engine, row, known)?,
+        let beginning = match known {
+            None if row.is_empty() => made,
+            None | Some(_) => any_beginning(engine, row, known)?,
         };
-        return begin(engine, clock, row, log_id, last.first).map(Ok);
+        return begin(engine, clock, row, beginning, last.first).map(Ok);
     }
     tracing::error!(name, error, "the newest segment cannot be opened");
     let reason = format!("the newest segment {name} cannot be opened: {error}");
@@ -156,22 +164,28 @@ fn begin(
     engine: &dyn Engine,
     clock: &dyn Clock,
     row: &mut Vec<Entry>,
-    log_id: Uuid,
+    Beginning { log_id, first: log_first }: Beginning,
     first: Offset,
 ) -> Result<Segment, Error> {
-    let segment = Segment::create(engine, Header { log_id, first, created: clock.now() }, Form::Raw)?;
+    let header = Header { log_id, first, created: clock.now(), log_first };
+    let segment = Segment::create(engine, header, Form::Raw)?;
     row.push(Entry { first, form: Form::Raw });
     Ok(segment)
 }
 
-/// The identity of the log, from any segment that can be opened or from the snapshot.
-fn any_log_id(engine: &dyn Engine, row: &[Entry], known: Option<(Uuid, Offset)>) -> Result<Uuid, Error> {
+/// Which log it is and where it begins, from any segment that can be opened, or which from the snapshot.
+fn any_beginning(
+    engine: &dyn Engine,
+    row: &[Entry],
+    known: Option<(Uuid, Offset)>,
+) -> Result<Beginning, Error> {
     for entry in row.iter().rev() {
         if let Ok(segment) = Segment::open(engine, entry.first, entry.form, Profile::Sealed) {
-            return Ok(segment.header.log_id);
+            return Ok(segment.header.beginning());
         }
     }
-    known.map(|(log_id, _)| log_id).ok_or_else(|| Error::Damaged("no segment can be opened".to_owned()))
+    let beginning = known.map(|(log_id, _)| Beginning { log_id, first: Offset::FIRST });
+    beginning.ok_or_else(|| Error::Damaged("no segment can be opened".to_owned()))
 }
 
 /// Folds the blocks that the snapshot does not know.

@@ -6,11 +6,12 @@ use uuid::Uuid;
 
 use crate::block::{self, Block};
 use crate::bytes::{Fault, Reader, Writer};
+use crate::copy::Beginning;
 use crate::engine::{self, Engine, Profile, Store};
 use crate::error::Error;
 use crate::event::{Offset, SignalId, Timestamp};
 use crate::index::SegmentIndex;
-use crate::keys::{self, FORMAT_VERSION, Form};
+use crate::keys::{self, FORMAT_VERSION, Form, HEADER_VERSION};
 
 /// Who a segment belongs to: its first value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) struct Header {
     pub(crate) log_id: Uuid,
     pub(crate) first: Offset,
     pub(crate) created: Timestamp,
+    /// Where the log begins.
+    pub(crate) log_first: Offset,
 }
 
 /// An open segment.
@@ -64,7 +67,7 @@ impl Segment {
         let header = match header.as_deref().map(Header::decode) {
             Some(Ok(header)) if header.first == first => header,
             Some(Err(Fault::Newer(found))) => {
-                return Err(Error::NewerFormat { found, supported: FORMAT_VERSION });
+                return Err(Error::NewerFormat { found, supported: HEADER_VERSION });
             }
             Some(Ok(_) | Err(Fault::Checksum | Fault::Malformed)) | None => {
                 return Err(Error::Damaged(format!("segment {name} has no readable header")));
@@ -160,16 +163,28 @@ impl Segment {
 }
 
 impl Header {
+    /// Which log it is, and where that begins.
+    pub(crate) const fn beginning(&self) -> Beginning {
+        Beginning { log_id: self.log_id, first: self.log_first }
+    }
+
     fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new(FORMAT_VERSION);
+        // What a log from its first offset on needs is as it always was.
+        let is_whole = self.log_first == Offset::FIRST;
+        let mut writer = Writer::new(if is_whole { FORMAT_VERSION } else { HEADER_VERSION });
         writer.bytes(self.log_id.as_bytes()).u64(self.first.get()).time(self.created);
+        if !is_whole {
+            writer.u64(self.log_first.get());
+        }
         writer.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Fault> {
-        let mut reader = Reader::new(bytes, FORMAT_VERSION)?;
+        let mut reader = Reader::new(bytes, HEADER_VERSION)?;
         let log_id = Uuid::from_slice(reader.bytes()?).map_err(|_| Fault::Malformed)?;
-        Ok(Self { log_id, first: reader.offset()?, created: reader.time()? })
+        let (first, created) = (reader.offset()?, reader.time()?);
+        let log_first = if reader.is_at_end() { Offset::FIRST } else { reader.offset()? };
+        Ok(Self { log_id, first, created, log_first })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use uuid::Uuid;
 
+use crate::copy::Beginning;
 use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
@@ -16,6 +17,7 @@ use crate::segment::Segment;
 pub(crate) struct Segments {
     pub(crate) engine: Arc<dyn Engine>,
     log_id: Uuid,
+    log_first: Offset,
     row: RwLock<Vec<Entry>>,
     newest: RwLock<Option<Arc<Segment>>>,
     opened: Mutex<Opened>,
@@ -51,7 +53,7 @@ impl Segments {
     /// A row whose last entry is the newest; `newest` is that segment, unless it could not be opened.
     pub(crate) fn new(
         engine: Arc<dyn Engine>,
-        log_id: Uuid,
+        Beginning { log_id, first: log_first }: Beginning,
         row: Vec<Entry>,
         newest: Option<Arc<Segment>>,
         segments_max: usize,
@@ -61,6 +63,7 @@ impl Segments {
         Self {
             engine,
             log_id,
+            log_first,
             row: RwLock::new(row),
             newest: RwLock::new(newest),
             opened: Mutex::new(opened),
@@ -73,10 +76,11 @@ impl Segments {
         self.row.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The oldest offset kept. Nothing removes segments yet, so one that is missing is damage. Whatever will remove
-    /// them has to record, durably and before it does, where the log begins from then on.
-    pub(crate) fn oldest(&self) -> Offset {
-        Offset::FIRST
+    /// The oldest offset kept: where the log begins, as every segment says. Nothing removes segments yet, so one that is
+    /// missing is damage. Whatever will remove them has to record, durably and before it does, where the log begins from
+    /// then on.
+    pub(crate) const fn oldest(&self) -> Offset {
+        self.log_first
     }
 
     /// Where the first segment after `offset` begins.

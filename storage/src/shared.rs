@@ -69,6 +69,7 @@ impl Shared {
         (tail_bytes_max, newest_bytes_max): (usize, usize),
     ) -> Self {
         let (projection, tally, last_ingest_time) = derived;
+        let newest_ingest_time = (head > segments.oldest()).then_some(last_ingest_time);
         Self {
             log_id,
             segments,
@@ -82,7 +83,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             head: AtomicU64::new(head.get()),
-            newest_ingest_time: RwLock::new((head > Offset::FIRST).then_some(last_ingest_time)),
+            newest_ingest_time: RwLock::new(newest_ingest_time),
             tail: RwLock::new(Tail { blocks: VecDeque::new(), bytes: 0, bytes_max: tail_bytes_max }),
             state: RwLock::new(State::Serving),
             commit_listeners: RwLock::default(),

@@ -134,7 +134,12 @@ impl From<Error> for Refusal {
                 Self::new(ErrorReason::OffsetBeyondHead, message).with("head", head)
             }
             // Details of the machine go to its own log, not over the wire.
-            Error::Locked { .. } | Error::NewerFormat { .. } | Error::Damaged(_) | Error::Engine(_) => {
+            Error::Locked { .. }
+            | Error::NewerFormat { .. }
+            | Error::NotACopy(_)
+            | Error::AnotherLog { .. }
+            | Error::Damaged(_)
+            | Error::Engine(_) => {
                 tracing::error!(error = message, "the log has failed a call");
                 Self::new(ErrorReason::Internal, "the log cannot be read; the server's log has the details")
             }

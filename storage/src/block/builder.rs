@@ -51,14 +51,16 @@ impl BlockBuilder {
         }
     }
 
-    /// Adds the events of a batch. `known` says by which number and name the log knows the signal of a name.
+    /// Adds the events of a batch, with the ingest times that it brings, if it does. `known` says by which number and name the log knows the signal of a name.
     ///
     /// # Panics
     /// If the block then held more than [`BLOCK_ROWS_MAX`] rows or [`BLOCK_BYTES_MAX`] bytes.
     pub fn push(&mut self, batch: Batch, mut known: impl FnMut(&Arc<str>) -> BlockSignal) {
         let (names, mut columns) = batch.into_columns();
         let (first, rows) = (self.len() as u32, columns.signal.len());
-        if rows > 0 {
+        if columns.ingest_time.last().is_some() {
+            self.push_ingest_times(first, &columns, 0..rows);
+        } else if rows > 0 {
             self.columns.ingest_time.push(first, self.ingest_time);
         }
         for (row, attributes) in std::mem::take(&mut columns.attributes) {
@@ -70,16 +72,29 @@ impl BlockBuilder {
     /// Adds rows of another block as they are, their ingest times included.
     pub(super) fn push_copy(&mut self, block: &Block, rows: Range<usize>) {
         let (first, columns) = (self.len() as u32, &block.columns);
-        for (row, ingest_time) in columns.ingest_time.runs_in(rows.clone()) {
-            self.columns.ingest_time.push(first + row, ingest_time);
-            self.ingest_time = ingest_time;
-        }
+        self.push_ingest_times(first, columns, rows.clone());
         for (row, attributes) in &columns.attributes {
             if rows.contains(&(*row as usize)) {
                 self.push_attributes(first + *row - rows.start as u32, attributes.clone());
             }
         }
         self.copy(columns, rows, block.signals().len(), |signal| block.signals()[signal].clone());
+    }
+
+    /// The ingest times that rows bring.
+    fn push_ingest_times(&mut self, first: u32, from: &Columns, rows: Range<usize>) {
+        for (row, ingest_time) in from.ingest_time.runs_in(rows) {
+            if self.columns.ingest_time.last().is_none() {
+                self.header.summary.ingest_time_first = ingest_time;
+            }
+            self.columns.ingest_time.push(first + row, ingest_time);
+            self.ingest_time = ingest_time;
+        }
+    }
+
+    /// The ingest time of its last event; before there is one, what it began with.
+    pub(crate) const fn ingest_time(&self) -> Timestamp {
+        self.ingest_time
     }
 
     /// Copies rows but for their ingest times and attributes. `known` says what their signals are, of so many.

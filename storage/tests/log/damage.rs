@@ -218,13 +218,13 @@ fn a_log_of_a_newer_version_is_refused() {
     drop(store);
     let clock = std::sync::Arc::new(SystemClock);
     let refused = Log::open(std::sync::Arc::new(engine), clock, options()).err();
-    assert!(matches!(refused, Some(Error::NewerFormat { found: 2, supported: 1 })), "{refused:?}");
+    assert!(matches!(refused, Some(Error::NewerFormat { found: 3, supported: 2 })), "{refused:?}");
 }
 
-/// The same value, as version 2 would have written it: a version, fields, a checksum.
+/// The same value, as version 3 would have written it: a version, fields, a checksum.
 pub(crate) fn newer(value: &[u8]) -> Vec<u8> {
     let mut content = value[..value.len() - 4].to_vec();
-    content[0] = 2;
+    content[0] = 3;
     let checksum = crc32fast::hash(&content);
     content.extend_from_slice(&checksum.to_le_bytes());
     content

@@ -74,7 +74,7 @@ fn a_log_of_a_newer_version_is_refused_and_left_as_it_is() {
     };
     let before = header(&newer);
     let refused = Log::open_dir(dir.path(), options()).err();
-    assert!(matches!(refused, Some(Error::NewerFormat { found: 2, supported: 1 })), "{refused:?}");
+    assert!(matches!(refused, Some(Error::NewerFormat { found: 3, supported: 2 })), "{refused:?}");
     header(&|_| before.clone());
     let log = Log::open_dir(dir.path(), options()).unwrap();
     assert_eq!((read_whole(&log).len(), log.state()), (1, State::Serving));

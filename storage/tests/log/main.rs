@@ -5,6 +5,7 @@
 mod aggregate;
 mod aggregate_damage;
 mod closing;
+mod copy;
 mod crowd;
 mod damage;
 mod derived;
