@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::batch::Batch;
+use crate::chain::Hashed;
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
 use crate::producer::Span;
@@ -165,6 +166,8 @@ pub struct Info {
     pub oldest: Offset,
     /// The offset the next event will get.
     pub head: Offset,
+    /// The hash over its contents, as far as it is known: it runs moments behind the head, and ends at the first damage.
+    pub hashed: Option<Hashed>,
     /// The books.
     pub totals: Totals,
     /// Bytes of the stored blocks.

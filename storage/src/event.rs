@@ -13,6 +13,9 @@ impl Offset {
     /// The first offset of every log.
     pub const FIRST: Self = Self(1);
 
+    /// Beyond every event.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// The offset with this number; `None` for 0, which no event ever has.
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {

@@ -27,6 +27,7 @@ const BLOCK: u8 = 0x01;
 const SNAPSHOT_MANIFEST: u8 = 0x00;
 const SNAPSHOT_PART: u8 = 0x01;
 const FACTS: u8 = 0x02;
+const LINK: u8 = 0x03;
 const UNIT: u8 = 0x00;
 const UNIT_SERIES: u8 = 0x01;
 
@@ -68,6 +69,20 @@ pub(crate) fn facts_offset(key: &[u8]) -> Option<Offset> {
     let (kind, number) = key.split_first()?;
     (*kind == FACTS).then_some(())?;
     Offset::new(u64::from_be_bytes(number.try_into().ok()?))
+}
+
+/// In the derived store: the hash after link `number` of the chain. Orders as the numbers do.
+pub(crate) fn link(number: u64) -> [u8; 9] {
+    let mut key = [LINK; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The number in such a key; `None` for any other key.
+pub(crate) fn link_number(key: &[u8]) -> Option<u64> {
+    let (kind, number) = key.split_first()?;
+    (*kind == LINK).then_some(())?;
+    Some(u64::from_be_bytes(number.try_into().ok()?))
 }
 
 /// In the store of rollups: what is known of the unit that begins at `first`. Orders as offsets do.

@@ -39,6 +39,7 @@ mod aggregate;
 mod api;
 mod ballast;
 mod bytes;
+mod chain;
 mod codec;
 mod commit;
 mod copy;
@@ -69,6 +70,7 @@ pub use aggregate::{AggregateQuery, Aggregation, Bucket, Buckets, Extremum, Hold
 pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
 pub use batch::Batch;
 pub use block::Block;
+pub use chain::{Digest, Hashed, LINK_EVENTS};
 pub use copy::{Beginning, Copied, CopiedEvent};
 pub use error::Error;
 pub use event::{

@@ -13,6 +13,8 @@ use uuid::Uuid;
 use crate::api::{Append, Appended, Info, Options, Totals, Wait};
 use crate::ballast::Ballast;
 use crate::block::BLOCK_ROWS_MAX;
+use crate::chain::Hashed;
+use crate::chain::links::Links;
 use crate::commit::{Command, Writer};
 use crate::copy::{Beginning, Copied};
 use crate::done::Done;
@@ -107,7 +109,8 @@ impl Log {
         }
         let visible = (derived.projection, derived.tally, derived.last_ingest_time);
         let memory = (options.tail_cache_bytes_max, options.newest_bytes_max);
-        let shared = Arc::new(Shared::new(log_id, segments, visible, head, memory));
+        let links = Links::new(log_id, snapshots.store());
+        let shared = Arc::new(Shared::new(log_id, (segments, links), visible, head, memory));
         if let Some(reason) = read_only {
             shared.set_state(State::ReadOnly(reason));
         }
@@ -121,12 +124,6 @@ impl Log {
         let (sealer, sealing) = Sealer::new();
         let (append_queue_max, reserve_bytes) = (options.append_queue_max, options.disk_reserve_bytes);
         let rollup_events = options.rollup_events;
-        let nudged = Arc::downgrade(&shared);
-        shared.on_commit(Box::new(move |head| {
-            if let Some(shared) = nudged.upgrade() {
-                shared.rollups.nudge(head);
-            }
-        }));
         let writer = Writer {
             shared: shared.clone(),
             options,
@@ -141,10 +138,10 @@ impl Log {
             events_since_snapshot: replayed_events,
             tally_in_snapshot: derived.tally,
         };
-        let (looked_up, sealed, rolled_up) = (shared.clone(), shared.clone(), shared.clone());
+        let (looked_up, sealed) = (shared.clone(), shared.clone());
         let lock = lock.map(Arc::new);
         let locked = lock.clone();
-        let threads = vec![
+        let mut threads = vec![
             spawn("downlink-write", move || {
                 writer.run();
                 drop(locked);
@@ -158,10 +155,8 @@ impl Log {
             })?,
             spawn("downlink-lookup", move || lookup::run(&looked_up, lookup_receiver))?,
             spawn("downlink-seal", move || sealing.run(&sealed, reserve_bytes))?,
-            spawn("downlink-rollup", move || {
-                rolled_up.rollups.run(&rolled_up, rollup_events, reserve_bytes);
-            })?,
         ];
+        threads.extend(derive(&shared, rollup_events, reserve_bytes)?);
         sealer.wake();
         let inner =
             Inner { shared, commands, append_queue_max, sealer, threads: Mutex::new(threads), _lock: lock };
@@ -267,6 +262,7 @@ impl Log {
             id: shared.log_id,
             oldest: shared.segments.oldest(),
             head,
+            hashed: shared.chain.hashed(),
             totals,
             payload_bytes,
             bytes_on_disk,
@@ -298,6 +294,12 @@ impl Log {
         self.inner.shared.rollups.wait();
     }
 
+    /// Returns when everything below the present head is hashed that can be, with how far that is. Blocks.
+    pub fn hash(&self) -> Option<Hashed> {
+        self.inner.shared.chain.wait();
+        self.inner.shared.chain.hashed()
+    }
+
     /// Settles what was appended, writes derived state down and ends all threads. Blocks. Later appends are
     /// refused; reads still work. Happens by itself when the last clone is dropped.
     pub fn close(&self) {
@@ -310,6 +312,7 @@ impl Inner {
         self.shared.closing.store(true, Ordering::Release);
         self.sealer.stop();
         self.shared.rollups.wake();
+        self.shared.chain.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // An answer may drop the last clone on a thread that cannot wait for itself. All threads end when the
         // queues do.
@@ -330,6 +333,28 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// The threads that make what is derived from the log behind the writer.
+fn derive(
+    shared: &Arc<Shared>,
+    rollup_events: u64,
+    reserve_bytes: u64,
+) -> Result<[JoinHandle<()>; 2], Error> {
+    let nudged = Arc::downgrade(shared);
+    shared.on_commit(Box::new(move |head| {
+        if let Some(shared) = nudged.upgrade() {
+            shared.rollups.nudge(head);
+            shared.chain.nudge();
+        }
+    }));
+    let (rolled_up, hashed) = (shared.clone(), shared.clone());
+    Ok([
+        spawn("downlink-rollup", move || {
+            rolled_up.rollups.run(&rolled_up, rollup_events, reserve_bytes);
+        })?,
+        spawn("downlink-chain", move || hashed.chain.run(&hashed, reserve_bytes))?,
+    ])
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

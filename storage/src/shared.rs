@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 use crate::block::{Block, Tally};
+use crate::chain::follower::Follower;
+use crate::chain::links::Links;
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
 use crate::projection::Projection;
@@ -34,6 +36,7 @@ pub(crate) struct Shared {
     newest_bytes_max: usize,
     pub(crate) books: Books,
     pub(crate) rollups: Rollups,
+    pub(crate) chain: Follower,
     /// Whoever is at something long gives it up.
     pub(crate) closing: AtomicBool,
     /// Since the log was opened.
@@ -63,7 +66,7 @@ struct Tail {
 impl Shared {
     pub(crate) fn new(
         log_id: Uuid,
-        segments: Segments,
+        (segments, links): (Segments, Links),
         derived: (Projection, Tally, Timestamp),
         head: Offset,
         (tail_bytes_max, newest_bytes_max): (usize, usize),
@@ -80,6 +83,7 @@ impl Shared {
                 rejected: AtomicU64::new(tally.rejected_events),
             },
             rollups: Rollups::default(),
+            chain: Follower::new(links),
             closing: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             head: AtomicU64::new(head.get()),

@@ -11,6 +11,7 @@ mod as_of;
 mod backwards;
 mod batches;
 mod bench;
+mod chain;
 mod clients;
 mod columns;
 mod command;

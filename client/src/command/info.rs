@@ -8,6 +8,7 @@ use downlink_client::v1::get_log_info_response::State;
 use serde_json::{Value as Json, json};
 
 use super::output::{Printer, grouped};
+use super::value::hex;
 use super::{Context, Format, style};
 
 /// Prints identity, ends, totals and size of the log.
@@ -53,6 +54,8 @@ fn json(info: &GetLogInfoResponse) -> Json {
         "oldest_offset": info.oldest_offset,
         "head_offset": info.head_offset,
         "durable_offset": info.durable_offset,
+        "hash_offset": info.hash_offset,
+        "head_hash": hex(&info.head_hash),
         "mirrored_offset": info.mirrored_offset,
         "mirror_problem": info.mirror_problem,
         "received_events": totals.received_events,

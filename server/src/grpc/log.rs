@@ -47,7 +47,8 @@ fn wire_info(info: &Info) -> GetLogInfoResponse {
         head_offset: info.head.get(),
         // Readers see durable events only, and so does the head.
         durable_offset: info.head.get(),
-        head_hash: Vec::new(),
+        head_hash: info.hashed.map(|hashed| hashed.digest.as_bytes().to_vec()).unwrap_or_default(),
+        hash_offset: info.hashed.map_or(0, |hashed| hashed.end.get()),
         bytes_on_disk: info.bytes_on_disk,
         payload_bytes: info.payload_bytes,
         oldest_time: info.oldest_time.map(wire_time),

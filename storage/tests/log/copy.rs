@@ -113,6 +113,9 @@ fn a_copy_is_the_log_and_goes_on_as_the_log_would() {
         assert_eq!((replica.id(), replica.oldest(), replica.head()), (origin.id(), first, origin.head()));
         assert_eq!(all(&replica, first), all(&origin, first));
         let latest = |log: &Log| log.signals(None, |_| true).map(Result::unwrap).collect::<Vec<_>>();
+        let hashes = [replica.hash().unwrap(), origin.hash().unwrap()];
+        assert!(hashes.iter().all(|hashed| hashed.end == origin.head()));
+        assert_eq!(hashes[0] == hashes[1], first == Offset::FIRST, "{hashes:?}");
         if first == Offset::FIRST {
             assert_eq!(latest(&replica), latest(&origin));
         }

@@ -110,8 +110,9 @@ fn facts_about_a_log_of_many_segments_are_told_without_opening_them() {
             engine.remove("derived").unwrap();
         }
         let log = open(&engine, &small_options());
-        // Behind our back segments are opened for rollups only.
+        // Behind our back segments are opened for rollups and for the hash only.
         log.roll_up();
+        log.hash();
         let opens = engine.opens();
         let after = log.info().unwrap();
         assert_eq!(engine.opens() == opens, is_known, "{} stores were opened", engine.opens() - opens);

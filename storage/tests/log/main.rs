@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod aggregate_damage;
+mod chain;
 mod closing;
 mod copy;
 mod crowd;

@@ -49,6 +49,10 @@ class LogInfo:
     """The offset the next event will get: 1 in an empty log."""
     durable_offset: int
     """Every event below this is on disk."""
+    head_hash: bytes
+    """The hash of all events below `hash_offset`; empty while nothing is known of it."""
+    hash_offset: int
+    """What `head_hash` is the hash of: moments behind the head, or at the first damage."""
     oldest_time: datetime | None
     """Ingest time of the oldest event; None in an empty log."""
     newest_time: datetime | None
@@ -85,6 +89,8 @@ def from_wire(message: wire.GetLogInfoResponse) -> LogInfo:
         oldest_offset=message.oldest_offset,
         head_offset=message.head_offset,
         durable_offset=message.durable_offset,
+        head_hash=message.head_hash,
+        hash_offset=message.hash_offset,
         oldest_time=oldest,
         newest_time=newest,
         signals=message.signals,
