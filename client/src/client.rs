@@ -14,14 +14,14 @@ use downlink_proto::v1::{
     AppendRequest, AppendResponse, DefineSignalsRequest, DefineSignalsResponse, Event, EventBatch,
     GetLatestRequest, GetLatestResponse, GetLogInfoRequest, GetLogInfoResponse, ListSignalsRequest,
     ListSignalsResponse, LookupOffsetRequest, LookupOffsetResponse, Position, ReadRequest, ReadResponse,
-    RollSegmentRequest, RollSegmentResponse, Signal, SubscribeRequest, read_response,
+    RollSegmentRequest, RollSegmentResponse, Signal, SubscribeRequest, VerifyLogRequest, read_response,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 use crate::columns;
 use crate::retry::retry;
-use crate::{Appender, AppenderOptions, Error, Result, Subscription};
+use crate::{Appender, AppenderOptions, Error, Result, Subscription, Verification};
 
 /// How to connect, and how long to wait.
 #[derive(Clone, Debug)]
@@ -194,6 +194,13 @@ impl Client {
     /// Closes the newest segment, so that it gets sealed. Waiting for that can take long: no bound on it.
     pub async fn roll(&self, request: RollSegmentRequest) -> Result<RollSegmentResponse> {
         self.answer(AdminServiceClient::new(self.channel()).roll_segment(request).await)
+    }
+
+    /// Has the server read its log from disk and say what is not as it should be. It may take long.
+    pub async fn verify(&self, request: VerifyLogRequest) -> Result<Verification> {
+        let mut admin = AdminServiceClient::new(self.channel());
+        let frames = self.answer(self.in_time(admin.verify_log(request)).await?)?;
+        Ok(Verification::new(self.clone(), frames))
     }
 
     pub(crate) fn channel(&self) -> Channel {

@@ -36,6 +36,7 @@ mod table;
 mod tail;
 mod unmatched;
 mod value;
+mod verify;
 
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ use tokio::time::{Instant, sleep};
 ///
 /// Ends with 0 when all went well, also when nothing matches in the time asked for; 1 when something failed, and when
 /// the log has no signal of a name or glob that was given (one line on standard error says what); 2 when it was called
-/// wrongly; 3 when `read` or `export` is complete but for events that are damaged on the server's disk.
+/// wrongly; 3 when `read` or `export` is complete but for events that are damaged on the server's disk, and when `verify` has
+/// found something wrong.
 #[derive(Debug, Parser)]
 #[command(name = "downlink", version, max_term_width = 110)]
 #[command(after_help = "Examples:
@@ -99,12 +101,14 @@ enum Command {
     #[command(subcommand)]
     Feed(feed::Feed),
     Roll(roll::Roll),
+    Verify(verify::Verify),
     #[command(subcommand)]
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
 pub(crate) use read::Incomplete;
+pub(crate) use verify::Unsound;
 
 /// What every subcommand gets: where the log is and for whom to print.
 #[derive(Debug)]
@@ -160,6 +164,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Import(import) => import.run(&context).await,
         Command::Feed(feed) => feed.run(&context).await,
         Command::Roll(roll) => roll.run(&context).await,
+        Command::Verify(verify) => verify.run(&context).await,
         Command::Bench(bench) => bench.run(&context).await,
         Command::Completions(completions) => completions.run(),
     }

@@ -45,6 +45,7 @@ mod subscribe;
 #[cfg(test)]
 mod testing;
 pub mod time;
+mod verify;
 
 pub use aggregate::Aggregate;
 pub use append::{Appender, AppenderOptions};
@@ -57,6 +58,7 @@ pub use event::{IntoValue, event};
 pub use prost_types::Timestamp;
 pub use retry::Backoff;
 pub use subscribe::{Delivery, Frame, Subscription, SubscriptionOptions};
+pub use verify::Verification;
 
 /// What this crate's calls return.
 pub type Result<T> = std::result::Result<T, Error>;

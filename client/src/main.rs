@@ -8,7 +8,7 @@ use clap::Parser;
 
 /// It was called wrongly.
 const MISUSE: u8 = 2;
-/// Everything was read that is not damaged.
+/// Everything was read that is not damaged, or something was found wrong.
 const INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
@@ -38,7 +38,11 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         Some(_) | None => ("", ExitCode::FAILURE),
     };
     eprintln!("downlink: {}{advice}", format!("{error:#}").replace('\n', "; "));
-    if error.is::<command::Incomplete>() { ExitCode::from(INCOMPLETE) } else { code }
+    if error.is::<command::Incomplete>() || error.is::<command::Unsound>() {
+        ExitCode::from(INCOMPLETE)
+    } else {
+        code
+    }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

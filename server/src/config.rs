@@ -121,6 +121,8 @@ settings! {
     position_events_max: u64 = 1_000_000, 0..=1 << 40;
     /// The longest silence of a replay at a pace, unless the reader says otherwise.
     replay_gap_ms: u64 = 10_000, 0..=3_600_000;
+    /// Verifications of the log under way at the same time; more are refused, reason OVERLOADED.
+    verifications_max: usize = 1, 1..=100;
     /// Aggregates under way at the same time, each with up to about 30 MiB of memory; others wait.
     aggregates_max: usize = 4, 1..=1_000;
     /// The most signals of an aggregate.

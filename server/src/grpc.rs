@@ -29,6 +29,7 @@ mod read;
 mod request;
 mod status;
 mod subscribe;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -65,6 +65,7 @@ mod segments;
 mod shared;
 mod signal_map;
 mod snapshot;
+mod verify;
 
 pub use aggregate::{AggregateQuery, Aggregation, Bucket, Buckets, Extremum, Holding, StateRange, Step};
 pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
@@ -82,3 +83,4 @@ pub use projection::{Latest, SignalInfo};
 pub use read::{Chunk, Seek};
 pub use shared::State;
 pub use signal_map::SignalMap;
+pub use verify::{Outcome, Verification, Verified};

@@ -37,9 +37,15 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
     if from >= head {
         return if from == head { Ok(Chunk::Head) } else { Err(Error::BeyondHead { offset: from, head }) };
     }
-    if let Some(block) = shared.cached(from) {
-        return Ok(Chunk::Block(block));
+    match shared.cached(from) {
+        Some(block) => Ok(Chunk::Block(block)),
+        None => stored(shared, from, signals),
     }
+}
+
+/// The same from disk, also where it is in memory.
+pub(crate) fn stored(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
+    let head = shared.head();
     let Some((entry, end)) = shared.segments.locate(from) else {
         let oldest = shared.segments.oldest();
         return if from < oldest {

@@ -54,3 +54,4 @@ mod strace;
 mod subscribe;
 mod tidy;
 mod values;
+mod verify;

@@ -6,33 +6,36 @@ use downlink_proto::v1::admin_service_server::AdminService;
 use downlink_proto::v1::{
     CreateBackupRequest, CreateBackupResponse, ErrorReason, GetRetentionRequest, GetRetentionResponse,
     RollSegmentRequest, RollSegmentResponse, SetRetentionRequest, SetRetentionResponse, TruncateLogRequest,
-    TruncateLogResponse, VerifyLogRequest, VerifyLogResponse,
+    TruncateLogResponse, VerifyLogRequest,
 };
 use downlink_storage::Wait;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
 use super::status::{Refusal, status};
+use super::{Shared, verify};
 
 /// Looks after the log.
 pub(crate) struct Admin {
     shared: Arc<Shared>,
     /// One at a time: a roll may take a reader's thread for as long as sealing takes.
     rolls: Arc<Semaphore>,
+    /// Few at a time: each reads all there is.
+    verifications: Arc<Semaphore>,
 }
 
 impl Admin {
     /// On what the services share.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, rolls: Arc::new(Semaphore::new(1)) }
+        let verifications = Arc::new(Semaphore::new(shared.config.verifications_max));
+        Self { shared, rolls: Arc::new(Semaphore::new(1)), verifications }
     }
 }
 
 #[tonic::async_trait]
 impl AdminService for Admin {
-    type VerifyLogStream = ReceiverStream<Result<VerifyLogResponse, Status>>;
+    type VerifyLogStream = verify::Frames;
     type CreateBackupStream = ReceiverStream<Result<CreateBackupResponse, Status>>;
 
     async fn roll_segment(
@@ -55,9 +58,13 @@ impl AdminService for Admin {
 
     async fn verify_log(
         &self,
-        _: Request<VerifyLogRequest>,
+        request: Request<VerifyLogRequest>,
     ) -> Result<Response<Self::VerifyLogStream>, Status> {
-        Err(Refusal::not_served_yet("VerifyLog").into())
+        let Ok(turn) = self.verifications.clone().try_acquire_owned() else {
+            let message = "the log is being verified already: `verifications_max` bounds how often at once";
+            return Err(Refusal::new(ErrorReason::Overloaded, message).into());
+        };
+        Ok(Response::new(verify::serve(self.shared.clone(), request.into_inner(), turn).await?))
     }
 
     async fn create_backup(

@@ -8,8 +8,8 @@ use downlink_proto::v1::append_stream_response::Message;
 use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::{
     AppendResponse, CommitCheckpointRequest, ErrorReason, Filter, GetConsumerRequest, GetLatestRequest,
-    OnDamage, OnSlow, Pacing, Position, Problem, ReadRequest, SubscribeRequest, TruncateLogRequest,
-    VerifyLogRequest, position,
+    GetRetentionRequest, OnDamage, OnSlow, Pacing, Position, Problem, ReadRequest, SubscribeRequest,
+    TruncateLogRequest, position,
 };
 use downlink_storage::engine::Engine as _;
 use downlink_storage::engine::memory::CrashPlan;
@@ -296,7 +296,7 @@ async fn provoked(reason: ErrorReason) -> Option<(Seen, Seen)> {
         ErrorReason::BlockCorrupt => (Code::DataLoss, block_corrupt().await),
         ErrorReason::NotServedYet => {
             let mut admin = AdminServiceClient::new(server.channel().await);
-            (Code::Unimplemented, said(admin.verify_log(VerifyLogRequest::default()).await))
+            (Code::Unimplemented, said(admin.get_retention(GetRetentionRequest {}).await))
         }
         ErrorReason::Internal => {
             // What the log has open cannot be read any more.

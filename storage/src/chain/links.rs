@@ -43,6 +43,11 @@ impl Links {
         Chain::new(first)
     }
 
+    /// The hash after a link, if it is kept.
+    pub(crate) fn get(&self, link: u64) -> Option<Digest> {
+        self.decode(&self.store.get(&keys::link(link)).ok()??).ok()?
+    }
+
     /// Keeps the hash after a link.
     pub(crate) fn put(&self, link: u64, hash: Digest) -> Result<(), Error> {
         let mut writer = Writer::new(FORMAT_VERSION);

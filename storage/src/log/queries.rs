@@ -11,6 +11,7 @@ use crate::ingest_time;
 use crate::projection::newest::{Newest, Place};
 use crate::projection::{Known, Latest, Projection, SignalInfo};
 use crate::read::{self, Chunk, Seek};
+use crate::verify::Verification;
 
 impl Log {
     /// A block that contains `from`, if it is among the newest. Never blocks.
@@ -29,6 +30,14 @@ impl Log {
     /// piece before it that may matter to who wants only those. Blocks on the disk.
     pub fn read_back(&self, before: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
         read::read_back(&self.inner.shared, before, signals)
+    }
+
+    /// Begins to verify the offsets from `first` on, below `end`.
+    ///
+    /// # Errors
+    /// If they are not all there, or were never.
+    pub fn verify(&self, first: Offset, end: Offset) -> Result<Verification, Error> {
+        Verification::new(self.inner.shared.clone(), first, end)
     }
 
     /// The earliest and the latest event time; `None` where there is nothing to read. Blocks on the disk.

@@ -18,3 +18,4 @@ mod newest;
 mod power;
 mod readers;
 mod support;
+mod verify;
