@@ -114,9 +114,9 @@ settings! {
     /// Threads that read history: replays, subscriptions that catch up, aggregates. Unless this says otherwise one less
     /// than there are cores, but at least one.
     history_threads_max: usize = all_cores_but_one(), 1..=512;
-    /// How far these threads give way to the rest of the server where there is not enough CPU for all: their niceness,
-    /// on top of the server's own. 0: not at all.
-    history_niceness: u8 = 10, 0..=19;
+    /// How far these threads, sealing, rollups and the hash give way to the rest of the server where there is not enough CPU for
+    /// all: their niceness, on top of the server's own. 0: not at all.
+    background_niceness: u8 = 10, 0..=19;
     /// The most events that a position `last_events` counts back.
     position_events_max: u64 = 1_000_000, 0..=1 << 40;
     /// The longest silence of a replay at a pace, unless the reader says otherwise.
@@ -283,6 +283,7 @@ impl Config {
             newest_bytes_max: self.newest_bytes_max,
             snapshot_every_events: self.snapshot_every_events,
             rollup_events: self.rollup_events,
+            background_niceness: self.background_niceness,
         }
     }
 

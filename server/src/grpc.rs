@@ -113,7 +113,7 @@ impl Shared {
         let readers = Arc::new(Semaphore::new(config.read_streams_max));
         let departures = Arc::new(Departures::new(config.large_read_bytes_in_flight_max, &config));
         let pages = Arc::new(Departures::new(config.page_bytes_in_flight_max, &config));
-        let history = History::new(config.history_threads_max, config.history_niceness)?;
+        let history = History::new(config.history_threads_max, config.background_niceness)?;
         let disk_reads = Semaphore::new(config.disk_reads_max);
         let aggregates = Semaphore::new(config.aggregates_max);
         Ok(Self {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use downlink_storage::give_way;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -53,15 +54,6 @@ impl Drop for History {
         if let Some(threads) = self.threads.take() {
             threads.shutdown_background();
         }
-    }
-}
-
-/// Makes the thread that this runs on nicer.
-fn give_way(niceness: u8) {
-    // On other systems that would be the whole process.
-    if cfg!(target_os = "linux") {
-        // Where it is refused, history is read as eagerly as all else.
-        let _ = rustix::process::nice(i32::from(niceness));
     }
 }
 

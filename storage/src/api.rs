@@ -49,6 +49,9 @@ pub struct Options {
     pub snapshot_every_events: u64,
     /// Events after which rollups are written down.
     pub rollup_events: u64,
+    /// How far sealing, rollups and the hash give way to appends where the CPU is scarce: the niceness of their threads, on top of
+    /// the process's own.
+    pub background_niceness: u8,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Options {
             newest_bytes_max: 32 << 20,
             snapshot_every_events: 1_000_000,
             rollup_events: 2_000_000,
+            background_niceness: 10,
         }
     }
 }

@@ -65,6 +65,7 @@ mod segments;
 mod shared;
 mod signal_map;
 mod snapshot;
+mod threads;
 mod verify;
 
 pub use aggregate::{AggregateQuery, Aggregation, Bucket, Buckets, Extremum, Holding, StateRange, Step};
@@ -83,4 +84,5 @@ pub use projection::{Latest, SignalInfo};
 pub use read::{Chunk, Seek};
 pub use shared::State;
 pub use signal_map::SignalMap;
+pub use threads::give_way;
 pub use verify::{Outcome, Verification, Verified};

@@ -29,6 +29,7 @@ use crate::producer::Opened;
 use crate::recover::{self, Recovered};
 use crate::seal::Sealer;
 use crate::shared::{Shared, State};
+use crate::threads::{spawn, spawn_in_background};
 
 /// An append-only, durable log of events. Cheap to clone; all clones are the same log.
 #[derive(Clone)]
@@ -123,7 +124,7 @@ impl Log {
         let (lookup_sender, lookup_receiver) = sync_channel(lookup::QUEUE_MAX);
         let (sealer, sealing) = Sealer::new();
         let (append_queue_max, reserve_bytes) = (options.append_queue_max, options.disk_reserve_bytes);
-        let rollup_events = options.rollup_events;
+        let (rollup_events, niceness) = (options.rollup_events, options.background_niceness);
         let writer = Writer {
             shared: shared.clone(),
             options,
@@ -154,9 +155,9 @@ impl Log {
                 }
             })?,
             spawn("downlink-lookup", move || lookup::run(&looked_up, lookup_receiver))?,
-            spawn("downlink-seal", move || sealing.run(&sealed, reserve_bytes))?,
+            spawn_in_background("downlink-seal", niceness, move || sealing.run(&sealed, reserve_bytes))?,
         ];
-        threads.extend(derive(&shared, rollup_events, reserve_bytes)?);
+        threads.extend(derive(&shared, rollup_events, reserve_bytes, niceness)?);
         sealer.wake();
         let inner =
             Inner { shared, commands, append_queue_max, sealer, threads: Mutex::new(threads), _lock: lock };
@@ -340,6 +341,7 @@ fn derive(
     shared: &Arc<Shared>,
     rollup_events: u64,
     reserve_bytes: u64,
+    niceness: u8,
 ) -> Result<[JoinHandle<()>; 2], Error> {
     let nudged = Arc::downgrade(shared);
     shared.on_commit(Box::new(move |head| {
@@ -350,13 +352,9 @@ fn derive(
     }));
     let (rolled_up, hashed) = (shared.clone(), shared.clone());
     Ok([
-        spawn("downlink-rollup", move || {
+        spawn_in_background("downlink-rollup", niceness, move || {
             rolled_up.rollups.run(&rolled_up, rollup_events, reserve_bytes);
         })?,
-        spawn("downlink-chain", move || hashed.chain.run(&hashed, reserve_bytes))?,
+        spawn_in_background("downlink-chain", niceness, move || hashed.chain.run(&hashed, reserve_bytes))?,
     ])
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| Error::Engine(error.to_string()))
 }

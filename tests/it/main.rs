@@ -31,6 +31,7 @@ mod latest;
 mod lengths;
 mod memory;
 mod mirror;
+mod niceness;
 mod not_yet;
 mod pacing;
 mod places;
