@@ -6,14 +6,14 @@ use serde_json::Value as Json;
 
 use crate::harness::{Server, binary, downlink, run, soon, succeed};
 
-fn bench(server: &Server, arguments: &[&str]) -> Json {
+pub(crate) fn bench(server: &Server, arguments: &[&str]) -> Json {
     let mut command = downlink(&server.url());
     command.args(["--output", "json", "bench"]).args(arguments);
     command.arg("--server-pid").arg(server.pid().to_string());
     serde_json::from_str(&succeed(&mut command)).unwrap()
 }
 
-fn number(report: &Json, pointer: &str) -> f64 {
+pub(crate) fn number(report: &Json, pointer: &str) -> f64 {
     report.pointer(pointer).and_then(Json::as_f64).unwrap_or_else(|| panic!("{pointer} in {report}"))
 }
 

@@ -5,6 +5,7 @@ mod conditions;
 mod ingest;
 mod latest;
 mod load;
+mod mirror;
 mod pace;
 mod readers;
 mod replay;

@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::load::Load;
+use super::mirror::Mirror;
 use super::pace::Turns;
 use super::readers::Readers;
 use super::surroundings::Surroundings;
@@ -39,6 +40,7 @@ const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
   downlink bench ingest --encoding columns --disk-dir data
   downlink bench ingest --rate 500000
   downlink bench ingest --readers 10
+  downlink bench ingest --mirror
   downlink bench ingest --events 1000000 --signals 150 --output json")]
 pub(in crate::command) struct Ingest {
     /// A recording to send, as `feed replay` takes it. Made-up telemetry by default.
@@ -71,6 +73,9 @@ pub(in crate::command) struct Ingest {
     /// Readers that replay the log from its start meanwhile, each with a connection of its own.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
     readers: u32,
+    /// Also measure how far the server's mirror lags behind, and wait until it has everything.
+    #[arg(long)]
+    mirror: bool,
     #[command(flatten)]
     surroundings: Surroundings,
 }
@@ -89,6 +94,7 @@ impl Ingest {
         ensure!(load.events() > 0, "there is nothing to send");
         let disk = self.surroundings.disk()?;
         let readers = Readers::start(&context.url, self.readers).await?;
+        let mirror = if self.mirror { Mirror::watch(&client).await? } else { Mirror::unwatched() };
         let (before, usage, start) = (client.info().await?, self.surroundings.usage()?, Instant::now());
         let mut ack_times = conditions::times()?;
         let mut printer = Printer::new(context.format);
@@ -106,7 +112,9 @@ impl Ingest {
         let server = self.surroundings.used_since(usage, seconds)?;
         let replayed = readers.stop().await?;
         let after = client.info().await?;
-        let (events, moved) = (load.events() as u64 * self.runs, after.head_offset - before.head_offset);
+        let mirrored = mirror.caught_up(before.head_offset..after.head_offset).await?;
+        let events = load.events() as u64 * self.runs;
+        let moved = after.head_offset - before.head_offset - mirrored.own_events();
         ensure!(
             moved == events,
             "{events} events were acknowledged, but the log's head moved by {moved}: does anybody else append?"
@@ -118,6 +126,7 @@ impl Ingest {
             "runs_events_per_second": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
             "acknowledged_events": events,
             "readers_events_per_second": (replayed as f64 / seconds).round(),
+            "mirror": mirrored.report(),
             "acknowledgement_ms": conditions::percentiles(&ack_times),
             "fdatasync_4k_ms": disk,
             "bytes_on_disk_per_event": per_event(before.bytes_on_disk, after.bytes_on_disk),
