@@ -10,9 +10,12 @@ mod kafka;
 mod message;
 mod progress;
 mod retry;
+mod sending;
 mod session;
 mod settings;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::thread;

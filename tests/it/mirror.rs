@@ -61,8 +61,9 @@ async fn caught_up(server: &Server) {
 
 /// Waits until the topic has everything by the server's word, and shows that it has. Gives the log, and what is in the topic.
 async fn is_mirrored(server: &Server, topic: &Topic) -> (Vec<Event>, Vec<Message>) {
-    caught_up(server).await;
+    // In this order: the log may grow by a checkpoint at any time.
     let log = server.read_everything().await;
+    caught_up(server).await;
     let (messages, ends) = topic.read();
     check(&server.info().await.log_id, &log, &messages, &ends);
     (log, messages)

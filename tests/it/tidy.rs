@@ -97,8 +97,8 @@ fn only_the_engine_of_the_storage_names_sled() {
 }
 
 #[test]
-fn only_one_file_of_the_mirror_names_rdkafka() {
-    only_in("server/src", &["rdkafka"], &["server/src/mirror/kafka.rs"]);
+fn only_the_topic_of_the_mirror_names_rdkafka() {
+    only_in("server/src", &["rdkafka"], &["server/src/mirror/kafka"]);
     only_in("storage/src", &["rdkafka"], &[]);
     only_in("client/src", &["rdkafka"], &[]);
 }

@@ -1,6 +1,6 @@
 //! Where the mirror is, kept in the log as a consumer's checkpoint is: `_consumer/_mirror`.
 
-use downlink_storage::{Append, Error, Event, Identity, Log, Offset, Timestamp, Value};
+use downlink_storage::{Append, Appended, Error, Event, Identity, Log, Offset, Timestamp, Value};
 
 use super::progress::Checkpoint;
 use crate::consumers;
@@ -28,10 +28,16 @@ fn read(event: &Event, topic: &str) -> Option<Checkpoint> {
     Some(Checkpoint { next_offset, positions })
 }
 
-/// The batch that keeps a checkpoint of the mirror in `topic`.
-pub(super) fn append(topic: &str, checkpoint: &Checkpoint, time: Timestamp) -> Append {
+/// Keeps a checkpoint of the mirror in `topic`; calls `done` once it is on disk, or cannot be.
+pub(super) fn append(
+    log: &Log,
+    topic: &str,
+    checkpoint: &Checkpoint,
+    time: Timestamp,
+    done: impl FnOnce(Result<Appended, Error>) + Send + 'static,
+) {
     let events = vec![event(topic, checkpoint, time)].into();
-    Append { events, identity: Identity::Anonymous, expected_head: None }
+    log.append(Append { events, identity: Identity::Anonymous, expected_head: None }, done);
 }
 
 fn event(topic: &str, checkpoint: &Checkpoint, time: Timestamp) -> Event {

@@ -34,7 +34,7 @@ pub(super) enum Failure {
         /// What is in it.
         problem: String,
     },
-    /// The log cannot be read.
-    #[error("the log cannot be read: {0}")]
+    /// The log cannot be read, or does not take a checkpoint.
+    #[error("the log: {0}")]
     Log(#[from] downlink_storage::Error),
 }

@@ -1,5 +1,8 @@
 //! The topic, over the Kafka protocol: the only file that names `rdkafka`.
 
+#[cfg(test)]
+pub(super) mod mock;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +11,7 @@ use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
@@ -124,7 +127,8 @@ impl Topic {
         let Settings { topic: name, partitions, replication, retention_ms, message_bytes_max, .. } =
             &self.settings;
         let what = format!("topic {name:?} is missing and cannot be created");
-        let admin: AdminClient<_> = client(&self.settings).create().map_err(unmade)?;
+        let admin = client(&self.settings).create_with_context(Reports::default());
+        let admin: AdminClient<Reports> = admin.map_err(unmade)?;
         let (retention, message_bytes) = (retention_ms.to_string(), message_bytes_max.to_string());
         let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(*replication))
             .set("retention.ms", &retention)
@@ -191,7 +195,8 @@ impl Topic {
         client.set("auto.offset.reset", "error").set("isolation.level", "read_uncommitted");
         // Positions that hold no message, such as marks of transactions, count as read when the end is told.
         client.set("enable.partition.eof", "true");
-        let consumer: BaseConsumer = client.create().map_err(unmade)?;
+        let consumer: BaseConsumer<Reports> =
+            client.create_with_context(Reports::default()).map_err(unmade)?;
         consumer.assign(&wanted).map_err(failed)?;
         let mut heard = Instant::now();
         while !missing.is_empty() && !is_stopped() {
@@ -256,9 +261,14 @@ impl Topic {
         }
     }
 
-    /// What librdkafka has complained about since it was asked last.
+    /// What librdkafka has complained about.
     pub(super) fn problem(&self) -> Option<String> {
-        take(&self.producer.client().context().problem)
+        lock(&self.producer.client().context().problem).clone()
+    }
+
+    /// What it has complained about so far is none any more.
+    pub(super) fn forget_problem(&self) {
+        drop(take(&self.producer.client().context().problem));
     }
 
     /// Its name.
@@ -302,11 +312,15 @@ impl ClientContext for Reports {
         tracing::debug!(%error, reason, "librdkafka");
         let mut problem = lock(&self.problem);
         // That no broker is left is said after why each has gone, and says less.
-        if problem.is_none() || error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
-            *problem = Some(reason.to_owned());
+        if error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
+            *problem = Some(without_circumstances(reason).to_owned());
+        } else if problem.is_none() {
+            *problem = Some("no broker can be reached".to_owned());
         }
     }
 }
+
+impl ConsumerContext for Reports {}
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
@@ -325,6 +339,11 @@ impl ProducerContext for Reports {
             }
         }
     }
+}
+
+/// A reason without how often and how long it has been one: the same reason is the same text then.
+fn without_circumstances(reason: &str) -> &str {
+    reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason)
 }
 
 fn unmade(error: KafkaError) -> Failure {

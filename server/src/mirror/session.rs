@@ -1,25 +1,22 @@
 //! One session of the mirror: what the topic holds is found out, what it lacks is sent, and where it is is kept in the log.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use downlink_storage::{Block, Chunk, Clock, Log, Offset};
+use downlink_storage::{Clock, Log, Offset};
 
 use super::checkpoint;
 use super::failure::Failure;
 use super::held::HeldOffsets;
-use super::kafka::{Held, Sent, Topic};
+use super::kafka::{Ends, Held, Topic};
 use super::message::Writer;
-use super::progress::{Checkpoint, Progress};
+use super::progress::Checkpoint;
+use super::sending::{Sending, StoppedBy};
 use super::settings::Settings;
 use super::{STOP_POLL, Status, wait};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 
-/// How long acknowledgements are waited for while there is nothing to send.
-const ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_millis(5);
-/// Events that are sent between two looks at acknowledgements.
-const SENT_AT_ONCE_MAX: usize = 1_000;
 /// The most offsets behind a checkpoint that a topic may hold: a bit of memory for each.
 const HELD_MAX: u64 = 1 << 33;
 
@@ -27,6 +24,7 @@ const HELD_MAX: u64 = 1 << 33;
 pub(super) struct Session {
     config: Config,
     log: Log,
+    log_id: String,
     clock: Arc<dyn Clock>,
     status: Arc<Status>,
     tasks: Tasks,
@@ -52,6 +50,7 @@ impl Session {
             listener.1.notify_one();
         });
         Self {
+            log_id: log.id().to_string(),
             log,
             clock,
             status,
@@ -63,45 +62,40 @@ impl Session {
         }
     }
 
-    /// Mirrors until the server stops; calls `works` whenever the topic takes something.
+    /// Mirrors until the server stops; calls `works` whenever the topic holds more than it ever did.
     pub(super) fn run(&self, mut works: impl FnMut()) -> Result<(), Failure> {
         let topic = Topic::open(Settings::load(&self.config)?)?;
-        let kept = self.go_on_at(&topic)?;
-        let Some((held, positions)) = self.what_is_held(&topic, &kept)? else { return Ok(()) };
-        let mut progress = Progress::new(kept.next_offset, held.end(), positions);
-        let mut sending = Sending::new(self, &topic, held);
-        let (mut kept, mut kept_at) = (kept.next_offset, Instant::now());
+        let ends = topic.ends()?;
+        let kept = self.go_on_at(&topic, &ends)?;
+        let Some((held, positions)) = self.what_is_held(&topic, &kept, ends)? else { return Ok(()) };
+        let writer = Writer::new(self.log_id.clone(), self.config.mirror_values);
+        let mut sending = Sending::new(&self.log, &topic, writer, kept.next_offset, held, positions);
+        let (mut kept_at, mut has_caught_up) = (Instant::now(), false);
         loop {
-            let before = progress.frontier();
             let is_draining = self.tasks.is_draining();
-            let stopped_by = if is_draining { StoppedBy::Head } else { sending.send(&mut progress)? };
-            topic.acknowledged(stopped_by.wait(&progress), |acknowledged| {
-                let offset = Offset::new(acknowledged.offset).expect("what was sent has an offset");
-                progress.acknowledged(offset, acknowledged.partition, acknowledged.position);
-            })?;
-            self.status.reached(progress.frontier().get());
-            if progress.frontier() > before {
+            let stopped_by = if is_draining { StoppedBy::Head } else { sending.send()? };
+            sending.receive(stopped_by)?;
+            let is_idle = stopped_by == StoppedBy::Head && sending.is_settled();
+            if self.status.reached(sending.frontier().get()) {
                 works();
+                self.is_well(&topic);
+            } else if is_idle && !has_caught_up {
                 self.is_well(&topic);
             } else if let Some(problem) = topic.problem() {
                 self.has_problem(&topic, problem);
             }
-            let is_done = is_draining && progress.outstanding() == 0;
+            has_caught_up |= is_idle;
+            let is_done = is_draining && is_idle;
             if is_done || kept_at.elapsed() >= self.checkpoint_every {
                 kept_at = Instant::now();
-                let checkpoint = sending.is_worth_a_checkpoint().then(|| progress.checkpoint(kept)).flatten();
-                if let Some(checkpoint) = checkpoint {
-                    kept = checkpoint.next_offset;
-                    sending.news = false;
-                    let append = checkpoint::append(topic.name(), &checkpoint, self.clock.now());
-                    // One that is lost is made up for by the next.
-                    self.log.append(append, |_| {});
+                if let Some(checkpoint) = sending.checkpoint() {
+                    checkpoint::append(&self.log, topic.name(), &checkpoint, self.clock.now(), |_| {});
                 }
             }
             if is_done {
                 return Ok(());
             }
-            if stopped_by == StoppedBy::Head && progress.outstanding() == 0 {
+            if is_idle {
                 self.wait_for_news();
             }
         }
@@ -113,10 +107,10 @@ impl Session {
         &self,
         topic: &Topic,
         kept: &Checkpoint,
+        mut ends: Vec<Ends>,
     ) -> Result<Option<(HeldOffsets, Vec<i64>)>, Failure> {
         let mut held = HeldOffsets::from(kept.next_offset);
         let mut from = kept.positions.clone();
-        let mut ends = topic.ends()?;
         let mut twice = 0_u64;
         loop {
             from.resize(ends.len(), 0);
@@ -147,19 +141,14 @@ impl Session {
         }
         let (next_offset, held_events) = (kept.next_offset.get(), held.len());
         tracing::info!(topic = topic.name(), next_offset, held_events, "the mirror goes on");
-        self.status.note(None);
         Ok(Some((held, ends.iter().map(|ends| ends.end).collect())))
     }
 
     /// The last checkpoint, if the topic still has what it had then. One that has been made anew is filled from the beginning.
-    fn go_on_at(&self, topic: &Topic) -> Result<Checkpoint, Failure> {
-        let (kept, ends) = (checkpoint::find(&self.log, topic.name())?, topic.ends()?);
+    fn go_on_at(&self, topic: &Topic, ends: &[Ends]) -> Result<Checkpoint, Failure> {
+        let kept = checkpoint::find(&self.log, topic.name())?;
         if ends.iter().all(|ends| ends.end == 0) && kept.positions.iter().any(|position| *position > 0) {
-            tracing::warn!(
-                topic = topic.name(),
-                "the topic has been made anew: it is filled from the oldest event on"
-            );
-            return Ok(Checkpoint { next_offset: self.log.oldest(), positions: Vec::new() });
+            return self.begin_again(topic);
         }
         for (partition, position) in kept.positions.iter().enumerate() {
             let end = ends.get(partition).map_or(0, |ends| ends.end);
@@ -173,16 +162,33 @@ impl Session {
         Ok(kept)
     }
 
+    /// The oldest event, for a topic that has been made anew. The log keeps that before the topic holds anything: the positions of
+    /// the last checkpoint are those of a topic that is gone.
+    fn begin_again(&self, topic: &Topic) -> Result<Checkpoint, Failure> {
+        tracing::warn!(
+            topic = topic.name(),
+            "the topic has been made anew: it is filled from the oldest event on"
+        );
+        let begin = Checkpoint { next_offset: self.log.oldest(), positions: Vec::new() };
+        let (answer, answered) = mpsc::sync_channel(1);
+        checkpoint::append(&self.log, topic.name(), &begin, self.clock.now(), move |kept| {
+            // Only a thread that has ended does not listen.
+            let _ = answer.send(kept);
+        });
+        answered.recv().expect("every append is answered")?;
+        self.status.begins_again(begin.next_offset.get());
+        Ok(begin)
+    }
+
     /// Which event a message is, if it is one of this log's.
     fn check(&self, topic: &Topic, kept: &Checkpoint, message: &Held) -> Result<Offset, Failure> {
         let place = format!("position {} of partition {}", message.position, message.partition);
         let wrong = |problem: String| Err(topic.foreign(format!("{place} {problem}")));
-        let own = self.log.id().to_string();
         match Offset::new(message.offset) {
             None => wrong("has a message without an offset, which no mirror has written".to_owned()),
-            Some(_) if message.log_id != own => wrong(format!(
-                "is an event of log {:?}, this is {own}: choose another mirror_topic",
-                message.log_id
+            Some(_) if message.log_id != self.log_id => wrong(format!(
+                "is an event of log {:?}, this is {}: choose another mirror_topic",
+                message.log_id, self.log_id
             )),
             Some(offset) if offset >= self.log.head() => wrong(format!(
                 "is event {offset}, but the log ends at {}: has the log been put back to an earlier state?",
@@ -198,7 +204,7 @@ impl Session {
     /// The topic takes events.
     fn is_well(&self, topic: &Topic) {
         // What was heard while it did is no problem.
-        drop(topic.problem());
+        topic.forget_problem();
         if self.status.note(None) {
             tracing::info!(topic = topic.name(), "the mirror takes events again");
         }
@@ -222,94 +228,5 @@ impl Session {
         let news = news.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = growth.wait_timeout_while(news, STOP_POLL, |news| !*news);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
-    }
-}
-
-/// Why no more is sent for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StoppedBy {
-    /// There is more, but acknowledgements come first.
-    Turn,
-    /// Too much is on its way.
-    NoRoom,
-    /// There is no more.
-    Head,
-}
-
-impl StoppedBy {
-    /// How long to wait for acknowledgements.
-    fn wait(self, progress: &Progress) -> Duration {
-        if self == Self::Turn || progress.outstanding() == 0 { Duration::ZERO } else { ACKNOWLEDGEMENT_WAIT }
-    }
-}
-
-/// The way from the log to the topic.
-struct Sending<'a> {
-    session: &'a Session,
-    topic: &'a Topic,
-    held: HeldOffsets,
-    block: Option<Arc<Block>>,
-    writer: Writer,
-    /// Whether anything but the mirror's own checkpoints has been sent since the last one.
-    news: bool,
-}
-
-impl<'a> Sending<'a> {
-    fn new(session: &'a Session, topic: &'a Topic, held: HeldOffsets) -> Self {
-        let writer = Writer::new(session.log.id().to_string(), session.config.mirror_values);
-        Self { session, topic, held, block: None, writer, news: false }
-    }
-
-    /// A checkpoint is an event too: one for nothing but the one before would never end.
-    const fn is_worth_a_checkpoint(&self) -> bool {
-        self.news
-    }
-
-    /// Sends what comes next, until something stops it.
-    fn send(&mut self, progress: &mut Progress) -> Result<StoppedBy, Failure> {
-        for _ in 0..SENT_AT_ONCE_MAX {
-            let next = progress.next_offset();
-            if self.held.contains(next) {
-                // It is in the topic, so it was in the log.
-                progress.skipped();
-                self.news = true;
-                continue;
-            }
-            let Some(block) = self.block_at(next, progress)? else {
-                return Ok(if progress.next_offset() > next { StoppedBy::Turn } else { StoppedBy::Head });
-            };
-            let row = usize::try_from(next.since(block.first_offset())).expect("a block fits memory");
-            let event = block.event(row);
-            let message = self.writer.write(&event);
-            if self.topic.send(next.get(), &message)? == Sent::NoRoom {
-                return Ok(StoppedBy::NoRoom);
-            }
-            self.news |= **event.signal != *checkpoint::SIGNAL;
-            progress.sent();
-        }
-        Ok(StoppedBy::Turn)
-    }
-
-    /// The block with this offset; `None` at the head, or when it is lost.
-    fn block_at(&mut self, next: Offset, progress: &mut Progress) -> Result<Option<Arc<Block>>, Failure> {
-        if let Some(block) = &self.block
-            && (block.first_offset()..block.end_offset()).contains(&next)
-        {
-            return Ok(Some(block.clone()));
-        }
-        self.block = match self.session.log.read(next, None)? {
-            Chunk::Block(block) => Some(block),
-            Chunk::Head => None,
-            Chunk::Gap { end, .. } | Chunk::Skipped { end } => {
-                tracing::error!(
-                    first = next.get(),
-                    end = end.get(),
-                    "events are lost to damage, and cannot be mirrored"
-                );
-                (next.get()..end.get()).for_each(|_| progress.skipped());
-                None
-            }
-        };
-        Ok(self.block.clone())
     }
 }

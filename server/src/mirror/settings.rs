@@ -90,6 +90,8 @@ fn fixed(config: &Config) -> Client {
         ("queue.buffering.max.kbytes", (config.mirror_queue_bytes_max / 1024).to_string()),
         // An event is tried until it is taken, or refused for good; each is taken once.
         ("enable.idempotence", "true".to_owned()),
+        // With one that is refused everything behind it stops: it could not be sent later without overtaking it.
+        ("enable.gapless.guarantee", "true".to_owned()),
         ("acks", "all".to_owned()),
         ("message.timeout.ms", "0".to_owned()),
         // As the Java clients do it, so that other producers and stream processors agree on where a signal is.

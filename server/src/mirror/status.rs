@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// How far the mirror is, and what is in its way.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
-    /// The topic holds every event below this; 0 while that is not known.
+    /// The topic holds every event below this, as far as any session has come; 0 while that is not known.
     next_offset: AtomicU64,
     problem: Mutex<Option<String>>,
 }
@@ -22,7 +22,13 @@ impl Status {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn reached(&self, next_offset: u64) {
+    /// The topic holds every event below this, as far as the present session has seen; whether no session had come so far.
+    pub(super) fn reached(&self, next_offset: u64) -> bool {
+        self.next_offset.fetch_max(next_offset, Ordering::Relaxed) < next_offset
+    }
+
+    /// The topic has been made anew.
+    pub(super) fn begins_again(&self, next_offset: u64) {
         self.next_offset.store(next_offset, Ordering::Relaxed);
     }
 
@@ -32,5 +38,21 @@ impl Status {
         let is_news = *noted != problem;
         *noted = problem;
         is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_session_had_reached_stands_until_the_topic_begins_again() {
+        let status = Status::default();
+        assert!(status.reached(5) && status.reached(9));
+        assert!(!status.reached(3) && !status.reached(9), "it has been there");
+        assert_eq!(status.next_offset(), 9);
+        status.begins_again(1);
+        assert_eq!(status.next_offset(), 1);
+        assert!(status.reached(3));
     }
 }

@@ -10,6 +10,7 @@ use prost_types::Timestamp;
 
 use super::{CHECKPOINTS, caught_up, consumer, is_mirrored, mirrored, partitions_used};
 use crate::append::numbered;
+use crate::bench::{bench, number};
 use crate::columns::columns_of;
 use crate::definitions::{define, full};
 use crate::harness::{Server, event, soon};
@@ -38,10 +39,10 @@ async fn checkpointed(server: &Server, next_offset: u64) -> Consumer {
 async fn every_value_and_field_and_the_systems_own_events_are_in_the_topic_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
     let topic = Broker::shared().topic();
-    let server = mirrored(dir.path(), &topic, &[]);
+    let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=10"]);
     // Some before the mirror has begun, some after.
     server.append(values::all()).await;
-    caught_up(&server).await;
+    checkpointed(&server, 1 + values::all().len() as u64).await;
     for event in values::large().into_iter().chain(values::all().into_iter().rev()) {
         server.append(vec![event]).await;
     }
@@ -60,10 +61,10 @@ async fn every_value_and_field_and_the_systems_own_events_are_in_the_topic_bit_f
 
     let (log, messages) = is_mirrored(&server, &topic).await;
     assert!(log.len() > 3 * values::all().len());
-    for signal in ["_signal/tank", "_consumer/bot"] {
+    for signal in ["_signal/tank", "_consumer/bot", CHECKPOINTS] {
         assert!(messages.iter().any(|message| message.key == signal), "{signal}");
     }
-    assert_eq!(partitions_used(&messages), 4, "the keys are spread");
+    assert!(partitions_used(&messages) > 1, "the keys are spread");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,4 +149,18 @@ async fn the_mirror_is_a_consumer_whose_lag_is_seen() {
     server.append(numbered("a", 50)).await;
     let behind = consumer(&server).await.unwrap();
     assert!(behind.events_behind >= 50 && behind.time_behind.is_some(), "{behind:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bench_measures_the_mirror_and_counts_its_checkpoints_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=10"]);
+    caught_up(&server).await;
+    let size = ["ingest", "--events", "20500", "--runs", "2", "--signals", "7", "--mirror"];
+    let report = bench(&server, &size);
+    assert_eq!(number(&report, "/acknowledged_events"), 41_000.0);
+    assert!(number(&report, "/mirror/events_per_second") > 0.0, "{report}");
+    assert!(number(&report, "/mirror/lag_ms/p50") <= number(&report, "/mirror/lag_ms/max"));
+    assert!(!server.read_of(&[CHECKPOINTS]).await.is_empty(), "it has kept something");
 }

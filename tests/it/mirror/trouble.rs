@@ -1,9 +1,11 @@
 //! What can be in the mirror's way: each is named, none holds ingestion up, and when it is gone the mirror goes on by itself.
 
+use std::time::Duration;
+
 use downlink_proto::v1::value::Kind;
 use downlink_proto::v1::{Event, Value};
 
-use super::{is_mirrored, mirrored, partitions_used};
+use super::{CHECKPOINTS, is_mirrored, mirrored, partitions_used};
 use crate::append::numbered;
 use crate::harness::{Server, event};
 use crate::kafka::{Broker, PASSWORD};
@@ -90,6 +92,13 @@ async fn partitions_that_are_added_are_used_and_what_the_others_hold_is_not_sent
     is_mirrored(&server, &topic).await;
 }
 
+/// An event that nothing makes small.
+fn large() -> Event {
+    let mut random = Random::seeded(1);
+    let bytes = (0..100_000).map(|_| random.number() as u8).collect();
+    Event { value: Some(Value { kind: Some(Kind::BytesValue(bytes)) }), ..event("large", 0.0) }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_too_large_for_the_topic_is_named_and_goes_once_the_topic_takes_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -98,15 +107,40 @@ async fn an_event_that_is_too_large_for_the_topic_is_named_and_goes_once_the_top
     let server = mirrored(dir.path(), &topic, &[]);
     server.append(numbered("before", 10)).await;
     is_mirrored(&server, &topic).await;
-    // Nothing that compression makes small.
-    let mut random = Random::seeded(1);
-    let bytes = (0..100_000).map(|_| random.number() as u8).collect();
-    let value = Some(Value { kind: Some(Kind::BytesValue(bytes)) });
-    let offset = server.append(vec![Event { value, ..event("large", 0.0) }]).await.first_offset;
+    let offset = server.append(vec![large()]).await.first_offset;
     server.append(numbered("after", 10)).await;
     server.says(&[&format!("event {offset} is refused"), topic.name(), "max.message.bytes"]).await;
     only_ingests(&server).await;
     topic.set("max.message.bytes=2000000");
+    is_mirrored(&server, &topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_and_holds_a_part_is_filled_on_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    topic.create(2, &["max.message.bytes=2000000"]);
+    let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=50"]);
+    server.append(numbered("before", 10)).await;
+    let offset = server.append(vec![large()]).await.first_offset;
+    for _ in 0..5 {
+        server.append(numbered("after", 1_000)).await;
+    }
+    is_mirrored(&server, &topic).await;
+    while server.read_of(&[CHECKPOINTS]).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.kill();
+    topic.delete();
+    topic.create(2, &["max.message.bytes=20000"]);
+    // It stops at what is too large, with less in the topic than there was.
+    for _ in 0..2 {
+        let server = mirrored(dir.path(), &topic, &["mirror_checkpoint_ms=3600000"]);
+        server.says(&[&format!("event {offset} is refused"), topic.name()]).await;
+        server.kill();
+    }
+    topic.set("max.message.bytes=2000000");
+    let server = mirrored(dir.path(), &topic, &[]);
     is_mirrored(&server, &topic).await;
 }
 
