@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub use builder::BlockBuilder;
 pub(crate) use runs::Runs;
 
+pub(crate) use crate::codec::VERSION_NEWEST;
 pub use crate::codec::{BlockHeader, DecodeError, Effort, peek};
 use crate::event::{EventRef, Offset, Quality, SignalId, Timestamp, ValueRef};
 
@@ -373,6 +374,14 @@ impl Block {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         crate::codec::decode(bytes)
     }
+
+    /// Whether `bytes` hold this block, bit for bit, and also where they say something twice.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(crate) fn is_kept_in(&self, bytes: &[u8]) -> Result<bool, DecodeError> {
+        crate::codec::is_kept_in(self, bytes)
+    }
 }
 
 /// What a row has in common with its neighbours.
@@ -385,6 +394,6 @@ struct RunValues {
 }
 
 /// About how much memory one event's attributes hold.
-fn map_bytes(map: &BTreeMap<String, String>) -> usize {
+pub(crate) fn map_bytes(map: &BTreeMap<String, String>) -> usize {
     64 + map.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>()
 }

@@ -1,4 +1,4 @@
-//! A block as bytes: `version u8, crc32 u32, header, order, event times, values, texts, bytes, extras`.
+//! A block as bytes: `version u8, crc32 u32, header, columns`, in version 2 `header, rare, columns`.
 //!
 //! The checksum covers all other bytes. Whatever passes it is still treated as possibly malformed. Each submodule writes
 //! and reads one part; all but the smallest pieces go into sections, each compressed on its own by zstd. How hard the
@@ -10,21 +10,35 @@ mod float;
 mod header;
 mod integers;
 mod pick;
+mod rare;
+mod sequence;
 pub(crate) mod series;
 #[cfg(test)]
 mod tests;
 mod times;
+mod tokens;
 mod values;
 mod wire;
 
 pub use header::BlockHeader;
 
+use std::collections::HashSet;
+
 use crate::block::Block;
 use crate::event::SignalId;
 use wire::{Reader, Writer};
 
-/// The version of the format that is written, and the newest that is read.
-const VERSION: u8 = 1;
+/// The versions of the format. Each is read for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// What is written at commit; before there was another one, at sealing too.
+    Committed = 1,
+    /// What is written at sealing: smaller, with the events of rare signals once more where they are found at once.
+    Sealed = 2,
+}
+
+/// The newest version that is read.
+pub(crate) const VERSION_NEWEST: u8 = Version::Sealed as u8;
 /// Version and checksum.
 const PREFIX_BYTES: usize = 5;
 
@@ -44,7 +58,7 @@ pub enum DecodeError {
     #[error("the checksum of the block is wrong")]
     Checksum,
     /// They are whole, but from a newer version.
-    #[error("the block has format version {found}, this build reads up to {VERSION}")]
+    #[error("the block has format version {found}, this build reads up to {VERSION_NEWEST}")]
     NewerVersion {
         /// The version they have.
         found: u8,
@@ -56,12 +70,19 @@ pub enum DecodeError {
 
 /// See [`Block::encode`].
 pub(crate) fn encode(block: &Block, effort: Effort) -> Vec<u8> {
+    let version = match effort {
+        Effort::Fast => Version::Committed,
+        Effort::Compact => Version::Sealed,
+    };
     let mut writer = Writer::new(effort, PREFIX_BYTES + block.len() * 8);
     writer.put_bytes(&[0; PREFIX_BYTES]);
     header::put(&mut writer, &block.header);
-    columns::put(&mut writer, &block.columns, block.header.signals.len());
+    if version == Version::Sealed {
+        rare::put(&mut writer, block);
+    }
+    columns::put(&mut writer, version, &block.columns, block.header.signals.len());
     let mut bytes = writer.into_bytes();
-    bytes[0] = VERSION;
+    bytes[0] = version as u8;
     let checksum = checksum(&bytes);
     bytes[1..PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
     bytes
@@ -69,24 +90,57 @@ pub(crate) fn encode(block: &Block, effort: Effort) -> Vec<u8> {
 
 /// See [`Block::decode`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
-    let mut reader = open(bytes)?;
+    let (version, mut reader) = open(bytes)?;
     let header = header::read(&mut reader)?;
-    let columns = columns::read(&mut reader, &header)?;
-    reader.finish()?;
-    Ok(Block { header, columns, rows: None })
+    if version == Version::Sealed {
+        rare::skip(&mut reader, header.signals.len())?;
+    }
+    whole(reader, version, header)
 }
 
 /// See [`Block::decode_some`].
 pub(crate) fn decode_some(bytes: &[u8], is_wanted: impl Fn(SignalId) -> bool) -> Result<Block, DecodeError> {
-    let mut reader = open(bytes)?;
+    let (version, mut reader) = open(bytes)?;
     let header = header::read(&mut reader)?;
     let wanted: Vec<bool> = header.signals.iter().map(|signal| is_wanted(signal.id)).collect();
-    if let Some((rows, columns)) = pick::read(reader.clone(), &header, &wanted)? {
-        return Ok(Block { header, columns, rows: Some(rows) });
+    let mut found = None;
+    if version == Version::Sealed {
+        found = rare::read(&mut reader, header.rows(), &wanted)?;
     }
-    let columns = columns::read(&mut reader, &header)?;
+    if found.is_none() {
+        found = pick::read(reader.clone(), version, header.rows(), &wanted)?;
+    }
+    match found {
+        Some((rows, columns)) => Ok(Block { header, columns, rows: Some(rows) }),
+        None => whole(reader, version, header),
+    }
+}
+
+/// Reads the rest of a block: all its columns.
+fn whole(mut reader: Reader<'_>, version: Version, header: BlockHeader) -> Result<Block, DecodeError> {
+    let columns = columns::read(&mut reader, version, header.rows(), header.signals.len())?;
+    columns::check(&columns, &header.summary)?;
     reader.finish()?;
     Ok(Block { header, columns, rows: None })
+}
+
+/// See [`Block::is_kept_in`].
+pub(crate) fn is_kept_in(block: &Block, bytes: &[u8]) -> Result<bool, DecodeError> {
+    if decode(bytes)? != *block {
+        return Ok(false);
+    }
+    let (version, mut reader) = open(bytes)?;
+    let signals = header::read(&mut reader)?.signals;
+    if version == Version::Committed {
+        return Ok(true);
+    }
+    let mut is_rare = vec![false; signals.len()];
+    let rare = rare::read_signals(&mut reader, signals.len())?;
+    rare.iter().for_each(|signal| is_rare[*signal as usize] = true);
+    let ids: HashSet<SignalId> = rare.iter().map(|signal| signals[*signal as usize].id).collect();
+    let copy = decode_some(bytes, |id| ids.contains(&id))?;
+    let rows = (0..block.len()).filter(|row| is_rare[block.signal_index(*row)]);
+    Ok(copy.events().eq(rows.map(|row| block.event(row))))
 }
 
 /// What a block says about itself, without decoding its columns.
@@ -94,21 +148,23 @@ pub(crate) fn decode_some(bytes: &[u8], is_wanted: impl Fn(SignalId) -> bool) ->
 /// # Errors
 /// As [`Block::decode`], except that the columns are not looked at beyond their checksum.
 pub fn peek(bytes: &[u8]) -> Result<BlockHeader, DecodeError> {
-    header::read(&mut open(bytes)?)
+    header::read(&mut open(bytes)?.1)
 }
 
 /// Checks the checksum, then the version.
-fn open(bytes: &[u8]) -> Result<Reader<'_>, DecodeError> {
+fn open(bytes: &[u8]) -> Result<(Version, Reader<'_>), DecodeError> {
     let (prefix, body) = bytes.split_first_chunk::<PREFIX_BYTES>().ok_or(DecodeError::Checksum)?;
     let [version, stored @ ..] = *prefix;
     if checksum(bytes) != u32::from_le_bytes(stored) {
         return Err(DecodeError::Checksum);
     }
-    match version {
-        VERSION => Ok(Reader::new(body)),
-        0 => Err(DecodeError::Malformed("format version 0")),
-        found => Err(DecodeError::NewerVersion { found }),
-    }
+    let version = match version {
+        0 => return Err(DecodeError::Malformed("format version 0")),
+        1 => Version::Committed,
+        VERSION_NEWEST => Version::Sealed,
+        found => return Err(DecodeError::NewerVersion { found }),
+    };
+    Ok((version, Reader::new(body)))
 }
 
 /// Over all of `bytes`, which are at least a prefix long, but the checksum's own place.

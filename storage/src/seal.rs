@@ -288,7 +288,7 @@ impl Gathered {
             return self.write(&block.slice(0..aimed), sealed);
         }
         // The raw segment goes when this one is whole: its blocks must mean the same, bit for bit.
-        if Block::decode(&encoded).as_ref() != Ok(block) {
+        if block.is_kept_in(&encoded) != Ok(true) {
             return Err(Error::Damaged(format!("block {} does not survive sealing", block.first_offset())));
         }
         sealed.put(block, &encoded)?;

@@ -143,7 +143,7 @@ impl Segment {
                 Ok(block) if block.first_offset() == begin => first = block.end_offset(),
                 Ok(_) => first = begin,
                 Err(block::DecodeError::NewerVersion { found }) => {
-                    return Err(Error::NewerFormat { found, supported: FORMAT_VERSION });
+                    return Err(Error::NewerFormat { found, supported: block::VERSION_NEWEST });
                 }
                 Err(error) => {
                     tracing::warn!(block = %begin, %error, "damaged block");

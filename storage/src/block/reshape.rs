@@ -1,4 +1,4 @@
-//! Joining adjacent blocks and cutting one into pieces, for the sealer.
+//! Joining adjacent blocks, cutting one into pieces and gathering rows of it, for the sealer.
 
 use std::borrow::Borrow;
 use std::ops::Range;
@@ -47,6 +47,17 @@ impl Block {
         batches.for_each(|record| builder.push_batch(record.clone()));
         let requests = self.requests().iter().filter(|record| begins_here(record.first_offset));
         requests.for_each(|record| builder.push_request(record.clone()));
+        builder.finish(self.tally())
+    }
+
+    /// The events in these rows, which ascend, as if there were no others; without records.
+    ///
+    /// # Panics
+    /// If there is none, or if they go beyond the block.
+    pub(crate) fn gather(&self, rows: &[u32]) -> Self {
+        let first = *rows.first().expect("some rows are asked for") as usize;
+        let mut builder = BlockBuilder::new(self.first_offset(), self.event(first).ingest_time);
+        rows.iter().for_each(|row| builder.push_copy(self, *row as usize..*row as usize + 1));
         builder.finish(self.tally())
     }
 }

@@ -1,35 +1,27 @@
-//! The column sections: which signal each row is of, event times, values, texts and bytes, and the rest.
+//! The column sections: which signal each row is of and when, values, texts and bytes, and the rest.
 
-use super::header::BlockHeader;
 use super::wire::{Reader, Writer};
-use super::{DecodeError, extras, integers, times, values};
-use crate::block::{Columns, Kind, Span};
-
-pub(super) const NO_SIGNAL: DecodeError = DecodeError::Malformed("a row of no signal");
+use super::{DecodeError, Version, extras, integers, sequence, values};
+use crate::block::{Columns, Kind, Span, Summary};
 
 /// Writes the columns of a block with so many signals.
-pub(super) fn put(writer: &mut Writer, columns: &Columns, signals: usize) {
-    let order: Vec<u64> = columns.signal.iter().map(|&signal| u64::from(signal)).collect();
-    integers::put(writer, &order);
-    times::put(writer, &columns.event_time);
+pub(super) fn put(writer: &mut Writer, version: Version, columns: &Columns, signals: usize) {
+    sequence::put(writer, version, &columns.signal, &columns.event_time, signals);
     values::put(writer, &columns.signal, &grouped(&columns.signal, signals), &columns.kind, &columns.bits);
     put_blobs(writer, columns, Kind::String, columns.text.as_bytes());
     put_blobs(writer, columns, Kind::Bytes, &columns.bytes);
     extras::put(writer, columns);
 }
 
-/// Reads the columns of the block with this header.
-pub(super) fn read(reader: &mut Reader<'_>, header: &BlockHeader) -> Result<Columns, DecodeError> {
-    let rows = header.rows();
-    let signal = read_order(reader, rows, header.signals.len())?;
-    let event_time = times::read(reader, rows)?;
-    let summary = header.summary;
-    if event_time.iter().min() != Some(&summary.event_time_min)
-        || event_time.iter().max() != Some(&summary.event_time_max)
-    {
-        return Err(DecodeError::Malformed("event times other than the header says"));
-    }
-    let (kind, mut bits) = values::read(reader, &signal, &grouped(&signal, header.signals.len()))?;
+/// Reads the columns of a block with so many rows and signals.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    version: Version,
+    rows: usize,
+    signals: usize,
+) -> Result<Columns, DecodeError> {
+    let (signal, event_time) = sequence::read(reader, version, rows, signals)?;
+    let (kind, mut bits) = values::read(reader, &signal, &grouped(&signal, signals))?;
     let text = read_blobs(reader, &kind, &mut bits, Kind::String)?;
     let text = String::from_utf8(text).map_err(|_| DecodeError::Malformed("text is not UTF-8"))?;
     let is_text = |(kind, bits): (&Kind, &u64)| {
@@ -39,16 +31,24 @@ pub(super) fn read(reader: &mut Reader<'_>, header: &BlockHeader) -> Result<Colu
         return Err(DecodeError::Malformed("text is cut inside a character"));
     }
     let bytes = read_blobs(reader, &kind, &mut bits, Kind::Bytes)?;
-    let columns = Columns { signal, event_time, kind, bits, text, bytes, ..Columns::default() };
-    extras::read(reader, rows, columns, &summary)
+    let mut columns = Columns { signal, event_time, kind, bits, text, bytes, ..Columns::default() };
+    extras::read(reader, rows, &mut columns)?;
+    Ok(columns)
 }
 
-fn read_order(reader: &mut Reader<'_>, rows: usize, signals: usize) -> Result<Vec<u32>, DecodeError> {
-    let order = integers::read(reader, rows)?;
-    if order.iter().any(|&signal| signal >= signals as u64) {
-        return Err(NO_SIGNAL);
+/// Refuses columns that are not as the header says.
+pub(super) fn check(columns: &Columns, summary: &Summary) -> Result<(), DecodeError> {
+    if columns.event_time.iter().min() != Some(&summary.event_time_min)
+        || columns.event_time.iter().max() != Some(&summary.event_time_max)
+    {
+        return Err(DecodeError::Malformed("event times other than the header says"));
     }
-    Ok(order.into_iter().map(|signal| signal as u32).collect())
+    if columns.ingest_time.get(0) != summary.ingest_time_first
+        || columns.ingest_time.last() != Some(summary.ingest_time_last)
+    {
+        return Err(DecodeError::Malformed("ingest times other than the header says"));
+    }
+    Ok(())
 }
 
 /// All rows, signal by signal, each signal's in their order.
@@ -84,7 +84,7 @@ pub(super) fn skip_blobs(reader: &mut Reader<'_>, count: usize) -> Result<(), De
     if count == 0 {
         return Ok(());
     }
-    integers::read_part(reader, count, 0..0)?;
+    integers::read_part::<u64>(reader, count, 0..0)?;
     reader.skip_sized_section()
 }
 
@@ -99,7 +99,7 @@ fn read_blobs(
     if count == 0 {
         return Ok(Vec::new());
     }
-    let lengths = integers::read(reader, count)?;
+    let lengths: Vec<u64> = integers::read(reader, count)?;
     let blobs = reader.sized_section()?;
     let rows = kinds.iter().zip(bits).filter(|(of, _)| **of == kind);
     let mut start = 0;

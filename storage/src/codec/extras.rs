@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::DecodeError;
 use super::wire::{Buffer, Reader, Writer};
-use crate::block::{Columns, Runs, Summary};
+use crate::block::{Columns, Runs};
 use crate::event::Quality;
 
 /// The qualities by their number in the format.
@@ -27,20 +27,10 @@ pub(super) fn put(writer: &mut Writer, columns: &Columns) {
 }
 
 /// Reads those of `rows` rows into `columns`.
-pub(super) fn read(
-    reader: &mut Reader<'_>,
-    rows: usize,
-    mut columns: Columns,
-    summary: &Summary,
-) -> Result<Columns, DecodeError> {
+pub(super) fn read(reader: &mut Reader<'_>, rows: usize, columns: &mut Columns) -> Result<(), DecodeError> {
     let bytes = reader.sized_section()?;
     let mut reader = Reader::new(&bytes);
     columns.ingest_time = read_runs(&mut reader, rows, Reader::time)?;
-    if columns.ingest_time.get(0) != summary.ingest_time_first
-        || columns.ingest_time.last() != Some(summary.ingest_time_last)
-    {
-        return Err(DecodeError::Malformed("ingest times other than the header says"));
-    }
     columns.quality = read_runs(&mut reader, rows, |reader| {
         let number = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
         QUALITIES.get(number).copied().ok_or(DecodeError::Malformed("an unknown quality"))
@@ -61,8 +51,7 @@ pub(super) fn read(
         Ok((traces.len() - 1) as u32)
     })?;
     columns.attributes = read_attributes(&mut reader, rows)?;
-    reader.finish()?;
-    Ok(columns)
+    reader.finish()
 }
 
 const fn quality_number(quality: Quality) -> u64 {

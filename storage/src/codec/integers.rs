@@ -3,7 +3,7 @@
 //! Each plane is a section of its own, since each has statistics of its own. The planes of a short column share one:
 //! there the time and the bytes each section costs weigh more.
 
-use std::ops::Range;
+use std::ops::{BitOrAssign, Range, Shl};
 
 use super::DecodeError;
 use super::wire::{Reader, Writer};
@@ -27,20 +27,26 @@ pub(super) fn put(writer: &mut Writer, values: &[u64]) {
     writer.put_section(&planes);
 }
 
+/// What values are read into.
+pub(super) trait Word: Copy + Default + From<u8> + BitOrAssign + Shl<usize, Output = Self> {}
+
+impl Word for u32 {}
+impl Word for u64 {}
+
 /// Reads as many values as were written, `count`.
-pub(super) fn read(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, DecodeError> {
+pub(super) fn read<T: Word>(reader: &mut Reader<'_>, count: usize) -> Result<Vec<T>, DecodeError> {
     read_part(reader, count, 0..count)
 }
 
 /// Reads a part of the `count` values that were written; an empty one is not even decompressed.
-pub(super) fn read_part(
+pub(super) fn read_part<T: Word>(
     reader: &mut Reader<'_>,
     count: usize,
     part: Range<usize>,
-) -> Result<Vec<u64>, DecodeError> {
+) -> Result<Vec<T>, DecodeError> {
     let width = usize::from(reader.u8()?);
-    if width > 8 {
-        return Err(DecodeError::Malformed("integers of more than 64 bits"));
+    if width > size_of::<T>() {
+        return Err(DecodeError::Malformed("integers of too many bits"));
     }
     let own_section = count >= OWN_SECTION_VALUES_MIN;
     let (sections, length) = if own_section { (width, count) } else { (1, count * width) };
@@ -55,13 +61,13 @@ pub(super) fn read_part(
             reader.section(length, &mut planes)?;
         }
         let plane = if own_section { &planes } else { &planes[number * count..][..count] };
-        let bytes = plane[part.clone()].iter().map(|byte| u64::from(*byte));
+        let bytes = plane[part.clone()].iter().map(|byte| T::from(*byte));
         if number == 0 {
             values.extend(bytes);
         } else {
             values.iter_mut().zip(bytes).for_each(|(value, byte)| *value |= byte << (8 * number));
         }
     }
-    values.resize(part.len(), 0);
+    values.resize(part.len(), T::default());
     Ok(values)
 }

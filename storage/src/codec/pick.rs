@@ -2,62 +2,54 @@
 
 use std::ops::Range;
 
-use super::header::BlockHeader;
+use super::tokens::Picked;
 use super::wire::Reader;
-use super::{DecodeError, columns, extras, integers, times, values};
+use super::{DecodeError, Version, columns, extras, sequence, values};
 use crate::block::{Columns, Kind};
 
-/// Reads the rows of those signals of the block with this header that are `wanted`: which rows they are, and their
-/// columns. `None` if texts or bytes are among them, of which one cannot be had without all, or if all are wanted.
+/// Reads the rows of those signals that are `wanted`, out of so many rows: which rows they are, and their columns. `None`
+/// if texts or bytes are among them, of which one cannot be had without all, or if all signals are wanted.
 pub(super) fn read(
     mut reader: Reader<'_>,
-    header: &BlockHeader,
+    version: Version,
+    rows: usize,
     wanted: &[bool],
 ) -> Result<Option<(Vec<u32>, Columns)>, DecodeError> {
     if !wanted.contains(&false) {
         return Ok(None);
     }
-    let order = integers::read(&mut reader, header.rows())?;
-    let (rows, spans) = find(&order, wanted)?;
-    let signal: Vec<u32> = rows.iter().map(|row| order[*row as usize] as u32).collect();
-    let event_time = times::read_some(&mut reader, header.rows(), &rows)?;
-    let grouped = columns::grouped(&signal, wanted.len());
-    let ((kind, bits), counts) = values::read_spans(&mut reader, header.rows(), &spans, &signal, &grouped)?;
+    let picked = sequence::read_some(&mut reader, version, rows, wanted)?;
+    let grouped = columns::grouped(&picked.signal, wanted.len());
+    let spans = spans(&picked.counts, wanted);
+    let ((kind, bits), counts) = values::read_spans(&mut reader, rows, &spans, &picked.signal, &grouped)?;
     if kind.iter().any(|kind| matches!(kind, Kind::String | Kind::Bytes)) {
         return Ok(None);
     }
     for count in [counts.texts, counts.bytes] {
         columns::skip_blobs(&mut reader, count)?;
     }
-    let columns = Columns { signal, event_time, kind, bits, ..Columns::default() };
-    let mut columns = extras::read(&mut reader, header.rows(), columns, &header.summary)?;
+    let Picked { rows: wanted, signal, event_time, .. } = picked;
+    let mut columns = Columns { signal, event_time, kind, bits, ..Columns::default() };
+    extras::read(&mut reader, rows, &mut columns)?;
     reader.finish()?;
-    columns.ingest_time = columns.ingest_time.pick(&rows);
-    columns.quality = columns.quality.pick(&rows);
-    columns.source = columns.source.pick(&rows);
-    columns.trace = columns.trace.pick(&rows);
+    columns.ingest_time = columns.ingest_time.pick(&wanted);
+    columns.quality = columns.quality.pick(&wanted);
+    columns.source = columns.source.pick(&wanted);
+    columns.trace = columns.trace.pick(&wanted);
     columns.attributes.retain_mut(|(row, _)| {
-        let place = rows.binary_search(row);
+        let place = wanted.binary_search(row);
         *row = place.unwrap_or_default() as u32;
         place.is_ok()
     });
-    Ok(Some((rows, columns)))
+    Ok(Some((wanted, columns)))
 }
 
-/// Which rows are of a signal that is wanted; and which those are, by signal, where all rows are sorted by signal.
-fn find(order: &[u64], wanted: &[bool]) -> Result<(Vec<u32>, Vec<Range<usize>>), DecodeError> {
-    let mut lengths = vec![0; wanted.len()];
-    let mut rows = Vec::new();
-    for (row, &signal) in (0..).zip(order) {
-        *lengths.get_mut(signal as usize).ok_or(columns::NO_SIGNAL)? += 1;
-        if wanted[signal as usize] {
-            rows.push(row);
-        }
-    }
+/// Where the rows of the wanted signals are if all rows are sorted by signal, of which each has so many.
+fn spans(counts: &[usize], wanted: &[bool]) -> Vec<Range<usize>> {
     let mut end = 0;
-    let spans = lengths.into_iter().map(|length| {
-        end += length;
-        end - length..end
+    let spans = counts.iter().map(|count| {
+        end += count;
+        end - count..end
     });
-    Ok((rows, spans.zip(wanted).filter(|(_, is_wanted)| **is_wanted).map(|(span, _)| span).collect()))
+    spans.zip(wanted).filter(|(_, is_wanted)| **is_wanted).map(|(span, _)| span).collect()
 }

@@ -58,17 +58,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Series, DecodeError> {
     let rows = usize::try_from(reader.u64()?).ok().filter(|&rows| rows <= crate::block::BLOCK_ROWS_MAX);
     let rows = rows.ok_or(MALFORMED)?;
     let mut base = 0_i64;
-    let bases: Vec<i64> = integers::read(&mut reader, rows)?
+    let bases: Vec<i64> = integers::read::<u64>(&mut reader, rows)?
         .into_iter()
         .map(|step| {
             base = base.wrapping_add(unzigzag(step));
             base
         })
         .collect();
-    let counts = integers::read(&mut reader, rows)?;
-    let others = integers::read(&mut reader, rows)?;
-    let flags = integers::read(&mut reader, rows)?;
-    let changes = integers::read(&mut reader, rows)?;
+    let counts: Vec<u64> = integers::read(&mut reader, rows)?;
+    let others: Vec<u64> = integers::read(&mut reader, rows)?;
+    let flags: Vec<u64> = integers::read(&mut reader, rows)?;
+    let changes: Vec<u64> = integers::read(&mut reader, rows)?;
     let (times, nanos) = read_times(&mut reader, &bases)?;
     let samples = read_values(&mut reader, rows)?;
     reader.finish()?;
@@ -138,7 +138,7 @@ fn put_times(writer: &mut Writer, series: &[(i64, Rollup)]) {
 fn read_times(reader: &mut Reader<'_>, bases: &[i64]) -> Result<(Vec<Timestamp>, Vec<u64>), DecodeError> {
     let rows = bases.len();
     let unit = reader.u64()?;
-    let mut steps = integers::read(reader, rows * (TIMES + 1))?;
+    let mut steps: Vec<u64> = integers::read(reader, rows * (TIMES + 1))?;
     for step in &mut steps {
         *step = step.checked_mul(unit).ok_or(MALFORMED)?;
     }
@@ -200,7 +200,7 @@ fn read_values(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<Sample>, Deco
     let (column, row) = columns(rows);
     let (kinds, bits) = values::read(reader, &column, &row)?;
     let count = |wanted: Kind| kinds.iter().filter(|kind| **kind == wanted).count();
-    let mut lengths = integers::read(reader, count(Kind::String))?.into_iter();
+    let mut lengths = integers::read::<u64>(reader, count(Kind::String))?.into_iter();
     let texts = reader.sized_section()?;
     let mut texts = texts.as_slice();
     let mut places = integers::read(reader, count(Kind::Bytes))?.into_iter();

@@ -13,7 +13,7 @@ use crate::event::{Event, Offset, Quality, SignalId, Timestamp, Value};
 const EFFORTS: [Effort; 2] = [Effort::Fast, Effort::Compact];
 
 proptest! {
-    /// Any block comes back equal, and its header alone too.
+    /// Any block comes back equal, and its header alone too, from each version.
     #[test]
     fn a_block_round_trips(commits in any_commits()) {
         let block = Block::merge(&build_all(&commits));
@@ -37,10 +37,12 @@ proptest! {
     #[test]
     fn sealed_damage_does_no_harm(
         commits in any_commits(),
+        others in 0..3_000_u32,
+        effort in prop::sample::select(EFFORTS.to_vec()),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut bytes = Block::merge(&build_all(&commits)).encode(Effort::Fast);
+        let mut bytes = among_others(commits.into_iter().flatten(), others).encode(effort);
         for (place, byte) in damage {
             let place = place.index(bytes.len());
             bytes[place] = byte;
@@ -71,6 +73,20 @@ proptest! {
         }
     }
 
+    /// The same where they are rare among others, which makes them found in a place of their own; and as a whole.
+    #[test]
+    fn rare_signals_are_decoded_as_with_all(commits in any_commits(), others in 1_000..6_000_u32, cut in 0_u64..6_000) {
+        let block = among_others(commits.into_iter().flatten(), others);
+        let bytes = block.encode(Effort::Compact);
+        let decoded = Block::decode(&bytes);
+        prop_assert_eq!(decoded.as_ref(), Ok(&block));
+        prop_assert_eq!(block.is_kept_in(&bytes), Ok(true));
+        for wanted in [&[0][..], &[1], &[0, 1], &[2, 5], &[0, 1, 2, 3, 4, 5], &[0, 1, 2, 3, 4, 5, 6], &[]] {
+            let number = |id: SignalId| if id.0 == 1 { 6 } else { id.0 / 800_000_000 };
+            check_some(&block, |id| wanted.contains(&number(id)), cut);
+        }
+    }
+
     /// Every double comes back with the same bits, also alone in its block.
     #[test]
     fn every_double_keeps_its_bits(bits in any::<u64>(), narrow in any::<u32>()) {
@@ -80,6 +96,33 @@ proptest! {
             prop_assert_eq!(decoded, Ok(block));
         }
     }
+}
+
+/// These events, with as many of another signal spread between them, which comes at one of few intervals. The numbers
+/// of the signals are those of [`build_all`], of the other one 1.
+fn among_others(events: impl IntoIterator<Item = Event>, others: u32) -> Block {
+    let events: Vec<Event> = events.into_iter().collect();
+    let start = 1_539_320_355_000_000_000;
+    let other = |number: u32| Event {
+        signal: "iss/other".to_owned(),
+        event_time: Timestamp::from_unix_nanos(start + i128::from(number / 3) * 1_000_036).unwrap(),
+        value: Value::Double(f64::from(number % 97) / 4.0),
+        quality: Quality::Good,
+        source: "isslive".to_owned(),
+        attributes: BTreeMap::new(),
+        trace_context: Vec::new(),
+    };
+    let known = |name: &Arc<str>| {
+        let number = name.strip_prefix("iss/").and_then(|number| number.parse().ok());
+        BlockSignal { id: SignalId(number.map_or(1, |number: u32| number * 800_000_000)), name: name.clone() }
+    };
+    let mut builder = BlockBuilder::new(Offset::new(1_000).unwrap(), Timestamp::EPOCH);
+    let each = others / events.len() as u32;
+    for (number, event) in (0..).zip(events) {
+        let batch = (number * each..(number + 1) * each).map(other).chain([event]);
+        builder.push(batch.collect(), known);
+    }
+    builder.finish(Tally::default())
 }
 
 /// Decodes the events of some signals, and compares them with what all of them hold, also from an offset on.
@@ -138,6 +181,47 @@ fn some_signals_of_a_large_block_are_all_that_is_decoded() {
     assert_eq!(some.len(), 6);
 }
 
+/// Where the columns of all rows begin in a block of version 2, behind the events of rare signals.
+fn columns_begin(bytes: &[u8]) -> usize {
+    let (_, mut reader) = open(bytes).unwrap();
+    let header = header::read(&mut reader).unwrap();
+    rare::skip(&mut reader, header.signals.len()).unwrap();
+    (0..).find(|length| reader.clone().bytes(length + 1).is_err()).map(|left| bytes.len() - left).unwrap()
+}
+
+#[test]
+fn rare_signals_need_nothing_of_the_others() {
+    let rare = block_of(varied_values()).events().map(|event| event.to_event()).collect::<Vec<_>>();
+    for (signals, is_enough) in [([0], true), ([1], false)] {
+        let rare = rare.iter().cloned().map(|event| Event { signal: "iss/0".to_owned(), ..event });
+        let block = among_others(rare, 6_000);
+        let mut bytes = block.encode(Effort::Compact);
+        let begin = columns_begin(&bytes);
+        bytes[begin..].fill(0xff);
+        reseal(&mut bytes);
+        assert!(Block::decode(&bytes).is_err());
+        let some = Block::decode_some(&bytes, &signals.map(SignalId));
+        assert_eq!(some.is_ok(), is_enough);
+        for event in some.iter().flat_map(Block::events) {
+            assert_eq!(event, block.event(event.offset.since(block.first_offset()) as usize));
+        }
+    }
+}
+
+/// What is said twice is little: an event alone on its signal may be as large as all others.
+#[test]
+fn a_large_event_is_kept_once() {
+    let mut state = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let value = Value::Bytes(noise.take(100_000).collect());
+    let rare = Event { signal: "iss/0".to_owned(), value, ..block_of(varied_values()).event(0).to_event() };
+    let bytes = among_others([rare], 6_000).encode(Effort::Compact);
+    assert!(bytes.len() < 110_000, "{} bytes", bytes.len());
+}
+
 fn reseal(bytes: &mut [u8]) {
     let checksum = checksum(bytes);
     bytes[1..PREFIX_BYTES].copy_from_slice(&checksum.to_le_bytes());
@@ -181,8 +265,12 @@ fn varied_values() -> Vec<Value> {
 /// The checksum sees each single flipped bit, wherever it is.
 #[test]
 fn every_flipped_bit_is_seen() {
-    for effort in EFFORTS {
-        let mut bytes = block_of(varied_values()).encode(effort);
+    let varied = block_of(varied_values());
+    let rare = Event { signal: "iss/0".to_owned(), ..varied.event(3).to_event() };
+    let blocks = [varied, among_others([rare], 500)];
+    for mut bytes in
+        EFFORTS.into_iter().flat_map(|effort| blocks.each_ref().map(|block| block.encode(effort)))
+    {
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Block::decode(&bytes), Err(DecodeError::Checksum), "bit {bit}");
@@ -197,10 +285,10 @@ fn every_flipped_bit_is_seen() {
 #[test]
 fn a_newer_version_is_named() {
     let mut bytes = block_of(varied_values()).encode(Effort::Fast);
-    bytes[0] = VERSION + 1;
+    bytes[0] = VERSION_NEWEST + 1;
     assert_eq!(Block::decode(&bytes), Err(DecodeError::Checksum));
     reseal(&mut bytes);
-    assert_eq!(Block::decode(&bytes), Err(DecodeError::NewerVersion { found: VERSION + 1 }));
+    assert_eq!(Block::decode(&bytes), Err(DecodeError::NewerVersion { found: VERSION_NEWEST + 1 }));
     assert_eq!(Block::decode(&[]), Err(DecodeError::Checksum));
 }
 
@@ -254,6 +342,21 @@ fn the_golden_file_of_version_1_is_read() {
     let mut values = varied_values();
     values.extend((0..200).map(|second| Value::Double(f64::from(second / 7) / 8.0)));
     assert_eq!(Block::decode(golden), Ok(block_of(values)));
+}
+
+/// Of version 2 too, with rows as tokens and rare signals in their place, and with neither.
+#[test]
+fn the_golden_files_of_version_2_are_read() {
+    let varied = block_of(varied_values());
+    let rare = varied.events().map(|event| Event { signal: "iss/0".to_owned(), ..event.to_event() });
+    for (golden, block) in [
+        (&include_bytes!("../../tests/golden/block-v2.bin")[..], among_others(rare, 6_000)),
+        (include_bytes!("../../tests/golden/small-v2.bin"), varied),
+    ] {
+        assert_eq!(golden[0], Version::Sealed as u8);
+        assert_eq!(Block::decode(golden).as_ref(), Ok(&block));
+        assert_eq!(block.is_kept_in(golden), Ok(true));
+    }
 }
 
 /// And it is still written so: a block too small for compression is the same to the byte.

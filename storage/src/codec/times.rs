@@ -4,7 +4,7 @@ use super::wire::{Reader, Writer, unzigzag, zigzag};
 use super::{DecodeError, integers};
 use crate::event::Timestamp;
 
-const BAD_TIME: DecodeError = DecodeError::Malformed("an event time outside the years 1 to 9999");
+pub(super) const BAD_TIME: DecodeError = DecodeError::Malformed("an event time outside the years 1 to 9999");
 const BAD_RUNS: DecodeError = DecodeError::Malformed("other event times than rows");
 /// All times are so near the first that nanoseconds fit 63 bits.
 const NEAR: u8 = 0;
@@ -46,8 +46,8 @@ fn put_steps(writer: &mut Writer, times: &[Timestamp]) {
     integers::put(writer, &steps.into_iter().map(zigzag).collect::<Vec<_>>());
 }
 
-/// Nanoseconds since the first row's time, if all are within about a century of it.
-fn near_nanos(times: &[Timestamp]) -> Option<Vec<i64>> {
+/// Nanoseconds since the first of these times, if all are within about a century of it.
+pub(super) fn near_nanos(times: &[Timestamp]) -> Option<Vec<i64>> {
     const NEAR_SECONDS: u64 = 1 << 31;
     let first = times[0];
     let since = |time: &Timestamp| {
@@ -110,12 +110,12 @@ fn read_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Timestamp>, D
     match reader.u8()? {
         NEAR => read_near(reader, count),
         FAR => {
-            let seconds = integers::read(reader, count)?;
-            let nanos = integers::read(reader, count)?;
+            let seconds: Vec<u64> = integers::read(reader, count)?;
+            let nanos: Vec<u32> = integers::read(reader, count)?;
             let mut second = 0_i64;
-            let times = seconds.iter().zip(nanos).map(|(step, nanos)| {
-                second = second.wrapping_add(unzigzag(*step));
-                Timestamp::new(second, u32::try_from(nanos).ok()?)
+            let times = seconds.into_iter().zip(nanos).map(|(step, nanos)| {
+                second = second.wrapping_add(unzigzag(step));
+                Timestamp::new(second, nanos)
             });
             times.collect::<Option<_>>().ok_or(BAD_TIME)
         }
@@ -126,16 +126,32 @@ fn read_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Timestamp>, D
 fn read_near(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Timestamp>, DecodeError> {
     let first = reader.time()?;
     let unit = reader.u64()?.cast_signed();
-    let steps = integers::read(reader, count)?;
-    let (mut second, mut nano) = (first.seconds(), i64::from(first.nanos()));
-    let mut times = Vec::with_capacity(count);
-    for step in steps {
-        nano = nano.wrapping_add(unzigzag(step).wrapping_mul(unit));
-        if !(0..1_000_000_000).contains(&nano) {
-            second = second.wrapping_add(nano.div_euclid(1_000_000_000));
-            nano = nano.rem_euclid(1_000_000_000);
-        }
-        times.push(Timestamp::new(second, nano as u32).ok_or(BAD_TIME)?);
+    let steps: Vec<u64> = integers::read(reader, count)?;
+    let mut clock = Clock::new(first);
+    let times = steps.into_iter().map(|step| clock.step(unzigzag(step).wrapping_mul(unit)));
+    times.collect()
+}
+
+/// Adds up steps of time.
+pub(super) struct Clock {
+    second: i64,
+    nano: i64,
+}
+
+impl Clock {
+    /// Begins at this time.
+    pub(super) fn new(time: Timestamp) -> Self {
+        Self { second: time.seconds(), nano: i64::from(time.nanos()) }
     }
-    Ok(times)
+
+    /// The time so many nanoseconds after the last.
+    #[inline]
+    pub(super) fn step(&mut self, nanos: i64) -> Result<Timestamp, DecodeError> {
+        self.nano = self.nano.wrapping_add(nanos);
+        if !(0..1_000_000_000).contains(&self.nano) {
+            self.second = self.second.wrapping_add(self.nano.div_euclid(1_000_000_000));
+            self.nano = self.nano.rem_euclid(1_000_000_000);
+        }
+        Timestamp::new(self.second, self.nano as u32).ok_or(BAD_TIME)
+    }
 }

@@ -194,7 +194,7 @@ pub(super) fn read_spans(
     counts.add(&tags[place..]);
     let mut words = Vec::with_capacity(STREAMS);
     for stream in 0..STREAMS {
-        words.push(integers::read_part(reader, counts.words[stream], first[stream]..last[stream])?);
+        words.push(integers::read_part::<u64>(reader, counts.words[stream], first[stream]..last[stream])?);
     }
     let (mut kinds, mut bits) = (vec![Kind::Double; grouped.len()], vec![0; grouped.len()]);
     let mut rows = grouped.iter();

@@ -35,7 +35,8 @@ thread_local! {
 pub(super) struct Writer {
     bytes: Vec<u8>,
     packed: Vec<u8>,
-    level: i32,
+    /// The level of compression; `None`: nothing is compressed.
+    level: Option<i32>,
 }
 
 impl Writer {
@@ -47,7 +48,12 @@ impl Writer {
             Effort::Fast => -1,
             Effort::Compact => 9,
         };
-        Self { bytes: Vec::with_capacity(capacity), packed: Vec::new(), level }
+        Self { bytes: Vec::with_capacity(capacity), packed: Vec::new(), level: Some(level) }
+    }
+
+    /// Writes what will be compressed as a whole.
+    pub(super) const fn plain() -> Self {
+        Self { bytes: Vec::new(), packed: Vec::new(), level: None }
     }
 
     /// What was written.
@@ -89,10 +95,11 @@ impl Writer {
 
     /// Compresses `raw` into `packed`; false if that does not make it smaller.
     fn pack(&mut self, raw: &[u8]) -> bool {
+        let Some(level) = self.level else { return false };
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
         let length = COMPRESSOR.with_borrow_mut(|zstd| {
-            zstd.set_compression_level(self.level)?;
+            zstd.set_compression_level(level)?;
             zstd.compress_to_buffer(raw, &mut self.packed)
         });
         length.is_ok_and(|length| length < raw.len())
