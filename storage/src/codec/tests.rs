@@ -208,6 +208,19 @@ fn rare_signals_need_nothing_of_the_others() {
     }
 }
 
+/// What is said twice is compared at sealing: these columns are right, the copy of the rare signal's event is not.
+#[test]
+fn a_copy_that_differs_is_noticed() {
+    let event = block_of(varied_values()).event(0).to_event();
+    let [other, right] = [Value::Int(1), Value::Int(2)]
+        .map(|value| among_others([Event { signal: "iss/0".to_owned(), value, ..event.clone() }], 500));
+    let [other, bytes] = [&other, &right].map(|block| block.encode(Effort::Compact));
+    let mut mixed = [&other[..columns_begin(&other)], &bytes[columns_begin(&bytes)..]].concat();
+    reseal(&mut mixed);
+    assert_eq!(Block::decode(&mixed).as_ref(), Ok(&right));
+    assert_eq!((right.is_kept_in(&bytes), right.is_kept_in(&mixed)), (Ok(true), Ok(false)));
+}
+
 /// What is said twice is little: an event alone on its signal may be as large as all others.
 #[test]
 fn a_large_event_is_kept_once() {
