@@ -4,12 +4,14 @@
 //! failure; the next one begins as if the server had been started anew. So there is one way to recover, and every start takes it.
 
 mod checkpoint;
+mod compare;
 mod failure;
 mod held;
 mod kafka;
 mod message;
 mod progress;
 mod retry;
+mod runs;
 mod sending;
 mod session;
 mod settings;
@@ -25,7 +27,9 @@ use downlink_storage::{Clock, Log};
 
 use crate::config::Config;
 use crate::shutdown::Tasks;
+pub(crate) use compare::{Compared, Difference, Kind, RUNS_MAX, Told, compare};
 use retry::Backoff;
+pub(crate) use runs::Runs;
 pub(crate) use status::Status;
 
 /// How often who waits looks whether the server stops.

@@ -7,6 +7,9 @@
     kafka_topic.py BROKERS set TOPIC name=value            a setting of the topic
     kafka_topic.py BROKERS ends TOPIC                      prints where each partition begins and ends
     kafka_topic.py BROKERS produce TOPIC [header=value ...]    one message, on partition 0, with these headers
+    kafka_topic.py BROKERS repeat TOPIC PARTITION POSITION [header=value ...]    that message again, but for these headers;
+                                                           "value=" and hexadecimal digits: with this value
+    kafka_topic.py BROKERS truncate TOPIC PARTITION POSITION   removes what is before that message
 """
 
 import json
@@ -57,6 +60,16 @@ def pairs(arguments):
     return dict(argument.split("=", 1) for argument in arguments)
 
 
+def message_at(brokers, place):
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "repeat"})
+    consumer.assign([place])
+    message = consumer.poll(TIMEOUT_SECONDS)
+    if message is None or message.error() is not None:
+        sys.exit(f"kafka topic: there is no message at {place}")
+    consumer.close()
+    return message
+
+
 def main(brokers, action, topic=None, *rest):
     # Without its log lines: brokers that do not answer yet are what is waited for.
     admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
@@ -87,6 +100,18 @@ def main(brokers, action, topic=None, *rest):
         producer.produce(topic, key=b"", value=b"", partition=0, headers=pairs(rest))
         if producer.flush(TIMEOUT_SECONDS) > 0:
             sys.exit("kafka topic: the message was not taken")
+    elif action == "repeat":
+        message = message_at(brokers, TopicPartition(topic, int(rest[0]), int(rest[1])))
+        changes = pairs(rest[2:])
+        value = bytes.fromhex(changes.pop("value")) if "value" in changes else message.value()
+        headers = {**dict(message.headers()), **changes}
+        producer = Producer({"bootstrap.servers": brokers})
+        place = {"partition": message.partition(), "timestamp": message.timestamp()[1]}
+        producer.produce(topic, key=message.key(), value=value, headers=headers, **place)
+        if producer.flush(TIMEOUT_SECONDS) > 0:
+            sys.exit("kafka topic: the message was not taken")
+    elif action == "truncate":
+        done(admin.delete_records([TopicPartition(topic, int(rest[0]), int(rest[1]))]))
     elif action != "wait":
         sys.exit(__doc__)
 

@@ -1,6 +1,7 @@
 //! The hash over the log's contents, from the outside: computed again by another program, and the same whatever happens.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,10 +26,15 @@ pub(crate) async fn hashed(server: &Server) -> GetLogInfoResponse {
     soon("the hash of the head", hashed).await
 }
 
-/// Has another program compute the hash; it must be the server's.
+/// Has another program compute the hash from what it reads; it must be the server's.
 fn recompute(server: &Server, info: &GetLogInfoResponse) {
+    recompute_from(server, info, &[]);
+}
+
+/// The same from the topic of the mirror, as `Topic::lines` has it, if there are such.
+pub(crate) fn recompute_from(server: &Server, info: &GetLogInfoResponse, lines: &[&Path]) {
     let mut python = Command::new(peer("DOWNLINK_PYTHON"));
-    let said = succeed(python.arg(root().join("tests/clients/hash_chain.py")).arg(server.url()));
+    let said = succeed(python.arg(root().join("tests/clients/hash_chain.py")).arg(server.url()).args(lines));
     let said: Json = serde_json::from_str(&said).unwrap();
     assert_eq!(said["hash_offset"], info.head_offset);
     assert_eq!((&said["computed"], &said["head_hash"]), (&said["head_hash"], &hexadecimal(&info.head_hash)));

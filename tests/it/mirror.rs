@@ -3,6 +3,7 @@
 mod events;
 mod kill;
 mod trouble;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

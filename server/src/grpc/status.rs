@@ -161,15 +161,18 @@ const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::BatchTooLarge
         | ErrorReason::InvalidRequest => Code::InvalidArgument,
         ErrorReason::ExpectedHeadMismatch | ErrorReason::EtagMismatch => Code::Aborted,
-        ErrorReason::ProducerFenced | ErrorReason::SequenceGap | ErrorReason::CheckpointRewind => {
-            Code::FailedPrecondition
-        }
+        ErrorReason::ProducerFenced
+        | ErrorReason::SequenceGap
+        | ErrorReason::CheckpointRewind
+        | ErrorReason::NoMirror => Code::FailedPrecondition,
         ErrorReason::OffsetTruncated | ErrorReason::OffsetBeyondHead => Code::OutOfRange,
         ErrorReason::SignalUnknown | ErrorReason::ConsumerUnknown => Code::NotFound,
         ErrorReason::DiskFull | ErrorReason::Quota | ErrorReason::SlowConsumer => Code::ResourceExhausted,
-        ErrorReason::Overloaded | ErrorReason::Starting | ErrorReason::Draining | ErrorReason::ReadOnly => {
-            Code::Unavailable
-        }
+        ErrorReason::Overloaded
+        | ErrorReason::Starting
+        | ErrorReason::Draining
+        | ErrorReason::ReadOnly
+        | ErrorReason::MirrorUnavailable => Code::Unavailable,
         ErrorReason::BlockCorrupt => Code::DataLoss,
         ErrorReason::NotServedYet => Code::Unimplemented,
     }
@@ -180,7 +183,9 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
     match reason {
         ErrorReason::Overloaded => Some(Duration::from_millis(100)),
         ErrorReason::Starting | ErrorReason::Draining => Some(RETRY_AFTER),
-        ErrorReason::DiskFull | ErrorReason::Quota => Some(Duration::from_secs(5)),
+        ErrorReason::DiskFull | ErrorReason::Quota | ErrorReason::MirrorUnavailable => {
+            Some(Duration::from_secs(5))
+        }
         ErrorReason::Unspecified
         | ErrorReason::Internal
         | ErrorReason::InvalidEvent
@@ -196,6 +201,7 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | ErrorReason::SignalUnknown
         | ErrorReason::ConsumerUnknown
         | ErrorReason::CheckpointRewind
+        | ErrorReason::NoMirror
         | ErrorReason::SlowConsumer
         | ErrorReason::ReadOnly
         | ErrorReason::BlockCorrupt

@@ -1,5 +1,8 @@
 //! `VerifyLog`: reads everything there is from disk, and names what is not as it should be.
 
+mod mirror;
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,7 @@ use super::pieces::wire_gap;
 use super::request::invalid;
 use super::status::{Refusal, status};
 use crate::follow::Missing;
+use crate::mirror::{RUNS_MAX, Runs};
 
 /// The frames of a verification.
 pub(super) type Frames = ReceiverStream<Result<VerifyLogResponse, Status>>;
@@ -36,6 +40,7 @@ pub(super) async fn serve(
     turn: OwnedSemaphorePermit,
 ) -> Result<Frames, Status> {
     let (first, end) = range(&shared, &request)?;
+    let mirrored = if request.check_mirror { Some(mirror::reached(&shared)?) } else { None };
     let log = shared.log.clone();
     let verification = log.verify(first, end).map_err(status)?;
     let (frames, received) = mpsc::channel(FRAMES_MAX + 1);
@@ -43,8 +48,10 @@ pub(super) async fn serve(
     let last = frames.clone().reserve_owned().await.expect("the other end is here");
     let tasks = shared.tasks.clone();
     tasks.spawn("verify", async move {
-        let mut run = Run { shared, frames, summary: Summary::default() };
-        let ended = run.all(verification).await;
+        let lost = Runs::new(RUNS_MAX);
+        let mut run = Run { shared, frames, summary: Summary::default(), lost };
+        let mirrored = mirrored.map(|mirrored| first..mirrored.clamp(first, end));
+        let ended = run.all(verification, mirrored).await;
         last.send(ended.map(|()| frame(Frame::Summary(run.summary))));
         drop(turn);
     });
@@ -66,10 +73,25 @@ struct Run {
     shared: Arc<Shared>,
     frames: Sender<Result<VerifyLogResponse, Status>>,
     summary: Summary,
+    /// What the log has lost of what was read.
+    lost: Runs,
 }
 
 impl Run {
-    async fn all(&mut self, mut verification: Verification) -> Result<(), Status> {
+    /// All of the log, then what is to be compared with the mirror.
+    async fn all(
+        &mut self,
+        verification: Verification,
+        mirrored: Option<Range<Offset>>,
+    ) -> Result<(), Status> {
+        self.log(verification).await?;
+        match mirrored {
+            Some(range) => self.compare(range).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn log(&mut self, mut verification: Verification) -> Result<(), Status> {
         let (mut told, mut bytes) = (Instant::now(), 0);
         while !self.frames.is_closed() {
             if self.shared.tasks.is_draining() {
@@ -89,9 +111,8 @@ impl Run {
                 let bytes_per_second = (bytes as f64 / told.elapsed().as_secs_f64()) as u64;
                 let verified_offset = verification.next().get();
                 // Whoever is behind with reading hears of it later.
-                let _ = self
-                    .frames
-                    .try_send(Ok(frame(Frame::Progress(Progress { verified_offset, bytes_per_second }))));
+                let progress = Progress { verified_offset, bytes_per_second, compared_offset: 0 };
+                let _ = self.frames.try_send(Ok(frame(Frame::Progress(progress))));
                 (told, bytes) = (Instant::now(), 0);
             }
         }
@@ -110,6 +131,8 @@ impl Run {
             Outcome::Whole => self.summary.events += events,
             Outcome::Damaged => {
                 self.summary.damaged_events += events;
+                self.lost.push(first..end);
+                while self.lost.give_up().is_some() {}
                 self.tell(Frame::Damage(wire_gap(first, end, Missing::Damage))).await?;
             }
             Outcome::Changed { since } => {
@@ -119,6 +142,7 @@ impl Run {
                     kind: difference::Kind::Changed.into(),
                     first_offset: since.get(),
                     last_offset: end.get() - 1,
+                    ..Difference::default()
                 }))
                 .await?;
             }

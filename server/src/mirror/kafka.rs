@@ -1,5 +1,6 @@
 //! The topic, over the Kafka protocol: the only file that names `rdkafka`.
 
+mod merged;
 #[cfg(test)]
 pub(super) mod mock;
 
@@ -20,6 +21,7 @@ use rdkafka::{Offset as Position, TopicPartitionList};
 use super::failure::Failure;
 use super::message::{LOG_ID, Message, OFFSET};
 use super::settings::Settings;
+pub(super) use merged::read as read_merged;
 
 /// How long one request to the brokers may take.
 const REQUEST: Duration = Duration::from_secs(10);

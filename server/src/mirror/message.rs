@@ -14,9 +14,10 @@ pub(super) const OFFSET: &str = "offset";
 /// The W3C header of the trace that the event was appended in.
 const TRACEPARENT: &str = "traceparent";
 /// The header that says what the value is.
-const CONTENT_TYPE: &str = "content-type";
+pub(super) const CONTENT_TYPE: &str = "content-type";
 const PROTOBUF: &str = "application/protobuf; message=downlink.v1.Event";
-const JSON: &str = "application/json; message=downlink.v1.Event";
+/// The same, for values in JSON.
+pub(super) const JSON: &str = "application/json; message=downlink.v1.Event";
 
 /// How far an event may be ahead of its ingestion to keep its own time in the topic: brokers refuse what is an hour ahead of
 /// their clocks.
@@ -36,6 +37,32 @@ pub(super) struct Message<'a> {
     content_type: &'static str,
     offset: &'a [u8],
     traceparent: &'a [u8],
+}
+
+/// A message that is in the topic.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    /// Which event it says it is; 0 if it does not say.
+    pub(super) offset: u64,
+    /// Where it is.
+    pub(super) partition: i32,
+    /// Where it is there.
+    pub(super) position: i64,
+    /// Its key.
+    pub(super) key: &'a [u8],
+    /// Its value.
+    pub(super) value: &'a [u8],
+    /// Its time, unless the brokers have given it one of their own.
+    pub(super) time_ms: Option<i64>,
+    /// Its headers.
+    pub(super) headers: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Found<'a> {
+    /// The value of a header.
+    pub(super) fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
 }
 
 impl Message<'_> {

@@ -9,7 +9,7 @@ use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::{
     AppendResponse, CommitCheckpointRequest, ErrorReason, Filter, GetConsumerRequest, GetLatestRequest,
     GetRetentionRequest, OnDamage, OnSlow, Pacing, Position, Problem, ReadRequest, SubscribeRequest,
-    TruncateLogRequest, position,
+    TruncateLogRequest, VerifyLogRequest, position,
 };
 use downlink_storage::engine::Engine as _;
 use downlink_storage::engine::memory::CrashPlan;
@@ -298,6 +298,13 @@ async fn provoked(reason: ErrorReason) -> Option<(Seen, Seen)> {
             let mut admin = AdminServiceClient::new(server.channel().await);
             (Code::Unimplemented, said(admin.get_retention(GetRetentionRequest {}).await))
         }
+        ErrorReason::NoMirror => {
+            let request = VerifyLogRequest { check_mirror: true, ..VerifyLogRequest::default() };
+            let mut admin = AdminServiceClient::new(server.channel().await);
+            (Code::FailedPrecondition, said(admin.verify_log(request).await))
+        }
+        // Of a broker that is not there: met in tests/it.
+        ErrorReason::MirrorUnavailable => return None,
         ErrorReason::Internal => {
             // What the log has open cannot be read any more.
             server.engine.crash(CrashPlan::KeepAll);
@@ -338,7 +345,7 @@ async fn every_reason_is_met_by_a_client_with_its_code_and_its_details() {
         assert_eq!(seen, expected);
         met += 1;
     }
-    assert_eq!(met, 22, "all but OFFSET_TRUNCATED");
+    assert_eq!(met, 23, "all but OFFSET_TRUNCATED and MIRROR_UNAVAILABLE");
 }
 
 #[tokio::test]

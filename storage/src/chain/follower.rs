@@ -1,8 +1,9 @@
 //! Hashes the log behind the writer, on a thread of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use super::links::Links;
 use super::{Chain, Hashed};
@@ -23,6 +24,7 @@ pub(crate) struct Follower {
     changed: Condvar,
     /// Whether the thread waits for the head to move.
     is_asleep: AtomicBool,
+    thread: OnceLock<Thread>,
 }
 
 /// A pass answers every request made before it began.
@@ -45,7 +47,13 @@ enum Reached {
 impl Follower {
     /// Nothing is hashed yet.
     pub(crate) fn new(links: Links) -> Self {
-        Self { links, state: Mutex::default(), changed: Condvar::new(), is_asleep: AtomicBool::new(false) }
+        Self {
+            links,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            is_asleep: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        }
     }
 
     /// How far it is; `None` if it has only begun.
@@ -57,8 +65,13 @@ impl Follower {
     pub(crate) fn nudge(&self) {
         // The head was moved before: of this swap and the thread's, the later one sees what the earlier has left.
         if self.is_asleep.swap(false, Ordering::AcqRel) {
-            let _state = self.state();
-            self.changed.notify_all();
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
         }
     }
 
@@ -67,7 +80,7 @@ impl Follower {
         let mut state = self.state();
         state.requested += 1;
         let wanted = state.requested;
-        self.changed.notify_all();
+        self.wake();
         while state.finished < wanted && !state.has_ended {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -75,8 +88,7 @@ impl Follower {
 
     /// The log is closing.
     pub(crate) fn stop(&self) {
-        let _state = self.state();
-        self.changed.notify_all();
+        self.wake();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,6 +98,7 @@ impl Follower {
     /// Works until the log is closed.
     pub(crate) fn run(&self, shared: &Shared, reserve_bytes: u64) {
         let _ended = Ended(self);
+        let _ = self.thread.set(thread::current());
         let mut work = Work {
             shared,
             follower: self,
@@ -106,15 +119,27 @@ impl Follower {
                 }
             }
             work.publish();
-            let mut state = self.state();
-            state.finished = requested;
+            self.state().finished = requested;
             self.changed.notify_all();
+            let next = (!is_damaged).then(|| work.chain.next());
+            self.rest(shared, requested, next, pause);
+        }
+    }
+
+    /// Waits until there is something at `next`, then for a while, or until somebody waits for more than was `requested`.
+    fn rest(&self, shared: &Shared, requested: u64, next: Option<Offset>, pause: Duration) {
+        let is_quiet = || !shared.is_closing() && self.state().requested == requested;
+        loop {
             self.is_asleep.swap(true, Ordering::AcqRel);
-            let is_quiet = |state: &State| state.requested == requested && !shared.is_closing();
-            while is_quiet(&state) && (is_damaged || work.chain.next() >= shared.head()) {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if !is_quiet() || next.is_some_and(|next| next < shared.head()) {
+                break;
             }
-            drop(self.changed.wait_timeout_while(state, pause, |state| is_quiet(state)));
+            thread::park();
+        }
+        self.is_asleep.store(false, Ordering::Relaxed);
+        let begun = Instant::now();
+        while is_quiet() && begun.elapsed() < pause {
+            thread::park_timeout(pause.saturating_sub(begun.elapsed()));
         }
     }
 }

@@ -66,15 +66,31 @@ impl Topic {
         self.operate("produce", headers);
     }
 
+    /// Sends a message that is in it once more, but for these headers or, with `value=` and hexadecimal digits, its value.
+    pub(crate) fn repeat(&self, message: &Message, changes: &[&str]) {
+        let place = [message.partition.to_string(), message.position.to_string()];
+        self.operate("repeat", &[&place.each_ref().map(String::as_str)[..], changes].concat());
+    }
+
+    /// Removes what is in a partition before this position.
+    pub(crate) fn truncate(&self, partition: u64, position: u64) {
+        self.operate("truncate", &[&partition.to_string(), &position.to_string()]);
+    }
+
     /// Everything in it, by partition and position, and where each partition begins and ends.
     pub(crate) fn read(&self) -> (Vec<Message>, Vec<(u64, u64)>) {
-        let said = succeed(python("mirror_consumer.py").args([&self.brokers, &self.name]));
+        let said = self.lines();
         let mut lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let last = lines.pop().expect("a last line");
         let ends = serde_json::from_value(last["ends"].clone()).expect("it says where the partitions end");
         let mut messages: Vec<_> = lines.into_iter().map(message).collect();
         messages.sort_by_key(|message| (message.partition, message.position));
         (messages, ends)
+    }
+
+    /// The same as that client prints it: a line of JSON for each message, then one with the ends.
+    pub(crate) fn lines(&self) -> String {
+        succeed(python("mirror_consumer.py").args([&self.brokers, &self.name]))
     }
 
     /// Where each partition begins and ends.
