@@ -12,7 +12,7 @@ use std::time::Duration;
 use define::{Text, settings};
 use downlink_storage::Options;
 use downlink_storage::block::BLOCK_ROWS_MAX;
-pub use load::{CLIENT_VARIABLES, Error, Overrides, load};
+pub use load::{Error, FOLLOW_VARIABLES, MIRROR_VARIABLES, Overrides, load};
 pub use print::print;
 
 /// A setting as the table knows it.
@@ -251,6 +251,26 @@ settings! {
     mirror_settle_ms: u64 = 500, 0..=600_000;
     /// The longest wait between two tries to reach the brokers.
     mirror_retry_ms_max: u64 = 10_000, 100..=3_600_000;
+    /// Kafka or Redpanda brokers with the mirror of another server, such as "10.0.0.1:9092": this server is a read replica of
+    /// that one then, and takes no appends. Empty: it is none.
+    follow_bootstrap_servers: String = String::new();
+    /// The topic with that mirror.
+    follow_topic: String = "downlink.events.v1".to_owned();
+    /// Where the server is whose log it is: named to those who append here. A replica must have it.
+    follow_primary_url: String = String::new();
+    /// Where the log of a replica begins whose directory is empty. Unset: at 1, and what the topic lacks from there on is
+    /// waited for.
+    follow_first_offset: Option<u64> = None, 1..=u64::MAX;
+    /// A file of further settings of the replica's Kafka client, as `mirror_client_file`. The variables begin with
+    /// DOWNLINK_FOLLOW_CLIENT_.
+    follow_client_file: PathBuf = PathBuf::new();
+    /// Memory for what is on its way from the topic: half of it for what the client fetches ahead of each partition, half for
+    /// events that came before others that come first.
+    follow_buffer_bytes_max: usize = 64 * MIB, 1 << 20..=1 << 31;
+    /// Events that may have come before others that come first: not fewer than `mirror_queue_events_max` of the primary.
+    follow_buffer_events_max: usize = 200_000, 1..=10_000_000;
+    /// The longest wait between two tries to reach the brokers.
+    follow_retry_ms_max: u64 = 10_000, 100..=3_600_000;
     /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
     rollup_events: u64 = LOG.rollup_events, 1_000..=1 << 30;
 }
@@ -315,6 +335,10 @@ impl Config {
         if rows > BLOCK_ROWS_MAX {
             let most = format!("{rows} events with `batch_events_max`, but a commit holds {BLOCK_ROWS_MAX}");
             return Err(("commit_events_max", format!("{most}: lower one of the two")));
+        }
+        if !self.follow_bootstrap_servers.is_empty() && !self.mirror_bootstrap_servers.is_empty() {
+            let problem = "a replica has no events of its own, so it cannot keep where a mirror is: unset one of the two";
+            return Err(("mirror_bootstrap_servers", problem.to_owned()));
         }
         if self.log_filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err((

@@ -11,6 +11,7 @@ mod codec;
 mod connection;
 mod consumer;
 mod convert;
+mod decode;
 mod define;
 mod definition;
 mod departure;
@@ -25,6 +26,7 @@ mod log;
 mod outbox;
 mod pieces;
 mod position;
+mod primary;
 mod query;
 mod read;
 mod request;
@@ -50,8 +52,9 @@ use tonic::service::Routes;
 use crate::config::Config;
 use crate::history::History;
 use crate::ingest::Ingest;
-use crate::mirror;
 use crate::shutdown::Tasks;
+use crate::{mirror, replica};
+pub(crate) use decode::decode_event;
 use departure::Departures;
 pub(crate) use differ::differing_field;
 pub(crate) use encode::{encode_event, encode_json};
@@ -90,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     /// How far the mirror is, if there is one.
     pub(crate) mirror: Option<Arc<mirror::Status>>,
+    /// How far the replica is, if the log is one.
+    pub(crate) replica: Option<Arc<replica::Status>>,
 }
 
 impl Shared {
@@ -102,7 +107,7 @@ impl Shared {
         log: Log,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-        mirror: Option<Arc<mirror::Status>>,
+        (mirror, replica): (Option<Arc<mirror::Status>>, Option<Arc<replica::Status>>),
     ) -> std::io::Result<Self> {
         let (news, head) = watch::channel(log.head());
         let news = Arc::new(news);
@@ -134,6 +139,7 @@ impl Shared {
             report_bytes: Arc::default(),
             tasks,
             mirror,
+            replica,
         })
     }
 
@@ -238,7 +244,7 @@ pub(crate) async fn services(shared: Arc<Shared>) -> anyhow::Result<Routes> {
         .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers::new(shared.clone()))))
         .add_service(limited!(LogServiceServer::new(log::LogFacts { shared: shared.clone() })))
         .add_service(limited!(AdminServiceServer::new(admin::Admin::new(shared.clone()))))
-        .add_service(health::serve(shared.log.clone(), &shared.tasks).await)
+        .add_service(health::serve(&shared).await)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
 }

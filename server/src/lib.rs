@@ -20,6 +20,7 @@ mod ingest;
 mod mirror;
 pub mod observability;
 mod query;
+pub mod replica;
 mod report;
 pub mod shutdown;
 
@@ -82,9 +83,8 @@ impl Server {
         let tasks = Tasks::default();
         let front = Front::begin(&config, listener, tasks.clone());
         let dir = config.data_dir.clone();
-        let options = config.log_options();
-        let opened = dir.clone();
-        let opening = tokio::task::spawn_blocking(move || Log::open_dir(&opened, options));
+        let (settings, stop) = (config.clone(), tasks.clone());
+        let opening = tokio::task::spawn_blocking(move || replica::open(&settings, &stop));
         let log = opening.await.context("opening the log has panicked")?.with_context(|| {
             format!("cannot open the log in {} (choose another place with --data-dir)", dir.display())
         })?;
@@ -122,7 +122,8 @@ impl Server {
         let Self { config, log, clock, mut front, tasks, .. } = self;
         let drain_max = Duration::from_millis(config.drain_ms_max);
         let mirror = mirror::start(&config, &log, &clock, &tasks);
-        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), mirror)?);
+        let replica = replica::start(&config, &log, &tasks);
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), (mirror, replica))?);
         front.open(grpc::services(shared).await?);
         let early = tokio::select! {
             () = shutdown => None,

@@ -6,8 +6,9 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use downlink_server::config::{self, Config, LogFormat, Overrides};
+use downlink_server::replica::{self, Restored};
 use downlink_server::{Server, observability, shutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -23,29 +24,76 @@ const FILES_BESIDE_CONNECTIONS: u64 = 256;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The directory of the log [default: data] [env: DOWNLINK_DATA_DIR]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
     /// Where gRPC is served; port 0: any [default: 127.0.0.1:50051] [env: DOWNLINK_LISTEN]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// A TOML file of settings
-    #[arg(long, value_name = "FILE", env = "DOWNLINK_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "DOWNLINK_CONFIG")]
     config: Option<PathBuf>,
     /// How log lines look on stderr [default: text] [env: DOWNLINK_LOG_FORMAT]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
     /// Any other setting; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Print every setting in force, with its meaning, as a TOML file, and leave
     #[arg(long)]
     print_config: bool,
 }
 
+/// What else than to serve.
+#[derive(Subcommand)]
+enum Command {
+    /// Rebuilds a log from the topic of its mirror, and leaves
+    ///
+    /// The log is the one that was mirrored: the same identity, offsets, events and ingest times. The data directory must be
+    /// empty, or have what an interrupted restore has left, which goes on then.
+    Restore(Restore),
+}
+
+#[derive(Args)]
+struct Restore {
+    /// Where from
+    #[arg(long)]
+    from: Origin,
+    /// The brokers [env: DOWNLINK_FOLLOW_BOOTSTRAP_SERVERS]
+    #[arg(long, value_name = "HOST:PORT,...")]
+    bootstrap_servers: Option<String>,
+    /// The topic [default: downlink.events.v1] [env: DOWNLINK_FOLLOW_TOPIC]
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// Begin the log here, because the topic does not have what came before any more
+    #[arg(long, value_name = "OFFSET")]
+    first_offset: Option<String>,
+}
+
+/// What can be restored from.
+#[derive(Clone, Copy, ValueEnum)]
+enum Origin {
+    /// A topic of Kafka or Redpanda.
+    Kafka,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy)]
+enum Task {
+    Serve,
+    PrintConfig,
+    Restore,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let print_config = arguments.print_config;
+    let task = match &arguments.command {
+        Some(Command::Restore(_)) => Task::Restore,
+        None if arguments.print_config => Task::PrintConfig,
+        None => Task::Serve,
+    };
     let (config, strangers) = match settings(arguments) {
         Ok(loaded) => loaded,
         Err(message) => {
@@ -53,7 +101,11 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let result = if print_config { print(&config) } else { run(config, &strangers) };
+    let result = match task {
+        Task::PrintConfig => print(&config),
+        Task::Serve => run(config, &strangers),
+        Task::Restore => restore(&config),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -75,6 +127,16 @@ fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
     });
     let named = [("data_dir", arguments.data_dir), ("listen", arguments.listen), ("log_format", log_format)];
     flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    if let Some(Command::Restore(Restore { from: Origin::Kafka, bootstrap_servers, topic, first_offset })) =
+        arguments.command
+    {
+        let named = [
+            ("follow_bootstrap_servers", bootstrap_servers),
+            ("follow_topic", topic),
+            ("follow_first_offset", first_offset),
+        ];
+        flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    }
     let environment = std::env::vars_os().collect();
     config::load(Overrides { file: arguments.config, environment, flags }).map_err(|error| error.to_string())
 }
@@ -84,6 +146,27 @@ fn print(config: &Config) -> anyhow::Result<()> {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot print the configuration"),
+    }
+}
+
+fn restore(config: &Config) -> anyhow::Result<()> {
+    observability::start(config);
+    if config.follow_bootstrap_servers.is_empty() {
+        anyhow::bail!("which brokers? name them with --bootstrap-servers");
+    }
+    let restored = replica::restore(config)?;
+    let Restored { log_id, oldest_offset, head_offset, duplicates } = restored;
+    let events = head_offset - oldest_offset;
+    let twice =
+        if duplicates == 0 { String::new() } else { format!("; {duplicates} were in the topic twice") };
+    let said = format!(
+        "restored log {log_id}: {events} events, offsets {oldest_offset} to {}{twice}",
+        head_offset - 1
+    );
+    match writeln!(std::io::stdout(), "{said}") {
+        // Whoever started it has gone; the log is there.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        said => said.context("cannot say what has been restored"),
     }
 }
 

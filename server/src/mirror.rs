@@ -20,7 +20,6 @@ mod status;
 mod tests;
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use downlink_storage::{Clock, Log};
@@ -28,12 +27,13 @@ use downlink_storage::{Clock, Log};
 use crate::config::Config;
 use crate::shutdown::Tasks;
 pub(crate) use compare::{Compared, Difference, Kind, RUNS_MAX, Told, compare};
-use retry::Backoff;
+pub(crate) use held::HeldOffsets;
+pub(crate) use kafka::{Ends, reader};
+pub(crate) use retry::sessions;
+use retry::{STOP_POLL, wait};
 pub(crate) use runs::Runs;
+pub(crate) use settings::{Client, chosen};
 pub(crate) use status::Status;
-
-/// How often who waits looks whether the server stops.
-const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// Starts the mirror, if the settings ask for one. It ends when the tasks are to.
 pub(crate) fn start(
@@ -48,29 +48,14 @@ pub(crate) fn start(
     let status = Arc::new(Status::default());
     let session =
         session::Session::new(config.clone(), log.clone(), clock.clone(), status.clone(), tasks.clone());
-    let mut backoff = Backoff::new(Duration::from_millis(config.mirror_retry_ms_max));
-    let watched = tasks.clone();
+    let (watched, longest) = (tasks.clone(), Duration::from_millis(config.mirror_retry_ms_max));
     tasks.thread("mirror", move || {
-        while !watched.is_draining() {
-            match session.run(|| backoff.reset()) {
-                Ok(()) => break,
-                Err(failure) => {
-                    let delay = backoff.next_delay();
-                    session.failed(&failure, delay);
-                    wait(&watched, delay);
-                }
-            }
-        }
+        sessions(
+            &watched,
+            longest,
+            |works| session.run(works),
+            |failure, delay| session.failed(failure, delay),
+        );
     });
     Some(status)
-}
-
-/// Waits so long, or until the server stops.
-fn wait(tasks: &Tasks, delay: Duration) {
-    let mut left = delay;
-    while !left.is_zero() && !tasks.is_draining() {
-        let nap = left.min(STOP_POLL);
-        thread::sleep(nap);
-        left -= nap;
-    }
 }

@@ -6,7 +6,7 @@ mod faults;
 mod gate;
 mod history;
 mod hostile;
-mod methods;
+pub(crate) mod methods;
 mod reasons;
 mod streams;
 mod subscribing;

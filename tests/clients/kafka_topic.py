@@ -10,11 +10,13 @@
     kafka_topic.py BROKERS repeat TOPIC PARTITION POSITION [header=value ...]    that message again, but for these headers;
                                                            "value=" and hexadecimal digits: with this value
     kafka_topic.py BROKERS truncate TOPIC PARTITION POSITION   removes what is before that message
+    kafka_topic.py BROKERS fill TOPIC FILE                 a message for each line: JSON with partition, key, headers, value (hexadecimal)
 """
 
 import json
 import sys
 import time
+from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -112,6 +114,15 @@ def main(brokers, action, topic=None, *rest):
             sys.exit("kafka topic: the message was not taken")
     elif action == "truncate":
         done(admin.delete_records([TopicPartition(topic, int(rest[0]), int(rest[1]))]))
+    elif action == "fill":
+        producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "message.max.bytes": 4 << 20})
+        for line in Path(rest[0]).read_text().splitlines():
+            message = json.loads(line)
+            message["value"] = bytes.fromhex(message["value"])
+            producer.produce(topic, **message)
+            producer.poll(0)
+        if producer.flush(TIMEOUT_SECONDS) > 0:
+            sys.exit("kafka topic: some messages were not taken")
     elif action != "wait":
         sys.exit(__doc__)
 

@@ -45,6 +45,7 @@ mod random_reads;
 mod read;
 mod readme;
 mod refusal;
+mod replica;
 mod report;
 mod requests;
 mod restart;

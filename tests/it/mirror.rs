@@ -20,18 +20,18 @@ use crate::kafka::{Message, Topic};
 /// The signal of the mirror's own checkpoints.
 const CHECKPOINTS: &str = "_consumer/_mirror";
 /// How long a mirror may take to catch up on a busy machine; a broker's client alone waits up to 10 s before it connects again.
-const CATCH_UP: Duration = Duration::from_secs(180);
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(180);
 
 /// Longer than the times of events are ago: brokers drop what is older by its own time.
-const RETENTION: &str = "mirror_retention_ms=100000000000000";
+pub(crate) const RETENTION: &str = "mirror_retention_ms=100000000000000";
 
 /// A server on `dir` with a mirror in `topic`.
-fn mirrored(dir: &Path, topic: &Topic, settings: &[&str]) -> Server {
+pub(crate) fn mirrored(dir: &Path, topic: &Topic, settings: &[&str]) -> Server {
     let command = mirrored_command(dir, topic, settings);
     Server::spawn(command).unwrap_or_else(|output| panic!("the server did not start: {output}"))
 }
 
-fn mirrored_command(dir: &Path, topic: &Topic, settings: &[&str]) -> Command {
+pub(crate) fn mirrored_command(dir: &Path, topic: &Topic, settings: &[&str]) -> Command {
     let mut command = server_command(dir);
     let brokers = format!("mirror_bootstrap_servers={}", topic.brokers());
     let name = format!("mirror_topic={}", topic.name());
@@ -46,7 +46,7 @@ fn mirrored_command(dir: &Path, topic: &Topic, settings: &[&str]) -> Command {
 }
 
 /// Waits until the topic has everything, by the server's word.
-async fn caught_up(server: &Server) {
+pub(crate) async fn caught_up(server: &Server) {
     let caught_up = async {
         loop {
             let info = server.info().await;

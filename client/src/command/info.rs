@@ -36,12 +36,13 @@ fn state_word(state: State) -> &'static str {
         State::Serving => "serving",
         State::DiskFull => "disk_full",
         State::ReadOnly => "read_only",
+        State::Following => "following",
     }
 }
 
 fn state_style(state: State) -> Style {
     match state {
-        State::Serving => style::GOOD,
+        State::Serving | State::Following => style::GOOD,
         State::Unspecified => style::DOUBTFUL,
         State::DiskFull | State::ReadOnly => style::BAD,
     }
@@ -49,7 +50,7 @@ fn state_style(state: State) -> Style {
 
 fn json(info: &GetLogInfoResponse) -> Json {
     let totals = info.totals.unwrap_or_default();
-    json!({
+    let mut json = json!({
         "log_id": info.log_id,
         "oldest_offset": info.oldest_offset,
         "head_offset": info.head_offset,
@@ -73,7 +74,18 @@ fn json(info: &GetLogInfoResponse) -> Json {
         "server_version": info.server_version,
         "oldest_time": info.oldest_time.as_ref().map(rfc3339),
         "newest_time": info.newest_time.as_ref().map(rfc3339),
-    })
+    });
+    if let Some(replica) = &info.replica {
+        let behind = replica.time_behind.as_ref();
+        json["primary_url"] = json!(replica.primary_url);
+        json["followed_topic"] = json!(replica.topic);
+        json["events_behind"] = json!(replica.events_behind);
+        json["seconds_behind"] =
+            json!(behind.map(|behind| behind.seconds as f64 + f64::from(behind.nanos) / 1e9));
+        json["follow_problem"] = json!(replica.problem);
+        json["followed_duplicates"] = json!(replica.duplicate_events);
+    }
+    json
 }
 
 /// What is in the JSON, a line each, with numbers as people read them.
@@ -84,7 +96,7 @@ fn text(info: &GetLogInfoResponse) -> String {
         let shown = match &field {
             Json::String(shown) if name == "state" => style::painted(shown, state_style(info.state())),
             Json::String(shown) if !shown.is_empty() => shown.clone(),
-            Json::Number(number) => grouped(number.as_u64().unwrap_or_default()),
+            Json::Number(number) => number.as_u64().map_or_else(|| number.to_string(), grouped),
             Json::String(_) | Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => continue,
         };
         let label = match name.as_str() {

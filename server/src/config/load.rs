@@ -11,7 +11,9 @@ use super::{Config, SETTINGS};
 
 const PREFIX: &str = "DOWNLINK_";
 /// Variables that begin so are settings of the mirror's Kafka client; they may be secrets, and are not printed.
-pub const CLIENT_VARIABLES: &str = "DOWNLINK_MIRROR_CLIENT_";
+pub const MIRROR_VARIABLES: &str = "DOWNLINK_MIRROR_CLIENT_";
+/// The same for the client of a replica.
+pub const FOLLOW_VARIABLES: &str = "DOWNLINK_FOLLOW_CLIENT_";
 
 /// A setting that cannot be used, in one sentence: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +100,9 @@ fn environment_layer(environment: Vec<(OsString, OsString)>) -> (Layer, Vec<Stri
         let key = key.to_ascii_lowercase();
         if SETTINGS.iter().any(|setting| setting.key == key) {
             layer.pairs.push((key, value.to_string_lossy().into_owned()));
-        } else if key != "config" && !name.starts_with(CLIENT_VARIABLES) {
+        } else if key != "config"
+            && ![MIRROR_VARIABLES, FOLLOW_VARIABLES].iter().any(|ours| name.starts_with(ours))
+        {
             strangers.push(name);
         }
     }

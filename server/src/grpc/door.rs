@@ -17,6 +17,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use super::arrival::{Arrival, Arrivals, Shape};
 use super::departure::Departing;
 use super::outbox::Handover;
+use super::primary::Primary;
 use super::status::Refusal;
 use crate::config::Config;
 
@@ -29,6 +30,8 @@ pub(crate) struct Bounds {
     streams: Arc<HashSet<String>>,
     message_bytes_max: usize,
     request_bytes_max: usize,
+    /// Where the log is changed, if not here.
+    primary: Option<Primary>,
 }
 
 impl Bounds {
@@ -40,6 +43,7 @@ impl Bounds {
             streams: Arc::new(client_streams()),
             message_bytes_max: config.message_bytes_max,
             request_bytes_max: config.request_bytes_max,
+            primary: Primary::of(config),
         }
     }
 
@@ -107,6 +111,10 @@ where
             let refusal = Refusal::new(ErrorReason::Quota, "too many calls at once");
             return Box::pin(async { Ok(Status::from(refusal).into_http()) });
         };
+        let refusal = self.bounds.primary.as_ref().and_then(|primary| primary.refuse(request.uri().path()));
+        if let Some(refusal) = refusal {
+            return Box::pin(async { Ok(Status::from(refusal).into_http()) });
+        }
         let answering = self.inner.call(self.bounds.admit(request));
         Box::pin(async move {
             let mut response = answering.await?;

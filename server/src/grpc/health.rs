@@ -11,6 +11,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use super::Shared;
 use crate::shutdown::Tasks;
 
 /// Every service by name, the server as a whole among them.
@@ -24,18 +25,21 @@ const SERVICES: [&str; 6] = [
 ];
 
 /// The service, kept up to date by a task.
-pub(crate) async fn serve(log: Log, tasks: &Tasks) -> HealthServer<HealthService> {
+pub(super) async fn serve(shared: &Shared) -> HealthServer<HealthService> {
     let reporter = HealthReporter::new();
     for service in SERVICES {
         reporter.set_service_status(service, ServingStatus::Serving).await;
     }
     let health = HealthService::from_health_reporter(reporter.clone());
-    tasks.spawn("health", report(reporter, log, tasks.clone()));
+    let (log, tasks) = (shared.log.clone(), shared.tasks.clone());
+    // A replica takes no appends, whatever state its log is in.
+    let most = if shared.replica.is_some() { ServingStatus::NotServing } else { ServingStatus::Serving };
+    shared.tasks.spawn("health", report(reporter, log, tasks, most));
     HealthServer::new(health)
 }
 
 /// Tells who asks what the log can do.
-async fn report(mut reporter: HealthReporter, log: Log, tasks: Tasks) {
+async fn report(mut reporter: HealthReporter, log: Log, tasks: Tasks, ingest_at_best: ServingStatus) {
     let (news, mut changes) = watch::channel(());
     log.on_state(move |_| {
         news.send_replace(());
@@ -44,7 +48,7 @@ async fn report(mut reporter: HealthReporter, log: Log, tasks: Tasks) {
         changes.mark_unchanged();
         let ingest = match log.state() {
             // A full disk may have room again any moment; each append says how it is.
-            State::Serving | State::DiskFull(_) => ServingStatus::Serving,
+            State::Serving | State::DiskFull(_) => ingest_at_best,
             State::ReadOnly(reason) => {
                 tracing::error!(reason, "the log is read-only until the server is restarted");
                 ServingStatus::NotServing

@@ -164,7 +164,8 @@ const fn code(reason: ErrorReason) -> Code {
         ErrorReason::ProducerFenced
         | ErrorReason::SequenceGap
         | ErrorReason::CheckpointRewind
-        | ErrorReason::NoMirror => Code::FailedPrecondition,
+        | ErrorReason::NoMirror
+        | ErrorReason::ReadReplica => Code::FailedPrecondition,
         ErrorReason::OffsetTruncated | ErrorReason::OffsetBeyondHead => Code::OutOfRange,
         ErrorReason::SignalUnknown | ErrorReason::ConsumerUnknown => Code::NotFound,
         ErrorReason::DiskFull | ErrorReason::Quota | ErrorReason::SlowConsumer => Code::ResourceExhausted,
@@ -202,6 +203,7 @@ const fn retry_after(reason: ErrorReason) -> Option<Duration> {
         | ErrorReason::ConsumerUnknown
         | ErrorReason::CheckpointRewind
         | ErrorReason::NoMirror
+        | ErrorReason::ReadReplica
         | ErrorReason::SlowConsumer
         | ErrorReason::ReadOnly
         | ErrorReason::BlockCorrupt

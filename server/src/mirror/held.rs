@@ -6,7 +6,7 @@ const WORD_BITS: u64 = u64::BITS as u64;
 
 /// A set of offsets from a first one on.
 #[derive(Debug)]
-pub(super) struct HeldOffsets {
+pub(crate) struct HeldOffsets {
     first: Offset,
     end: Offset,
     words: Vec<u64>,
@@ -15,12 +15,12 @@ pub(super) struct HeldOffsets {
 
 impl HeldOffsets {
     /// None yet.
-    pub(super) const fn from(first: Offset) -> Self {
+    pub(crate) const fn from(first: Offset) -> Self {
         Self { first, end: first, words: Vec::new(), count: 0 }
     }
 
     /// Adds an offset; `false` if it is in already. One before the first is always in.
-    pub(super) fn insert(&mut self, offset: Offset) -> bool {
+    pub(crate) fn insert(&mut self, offset: Offset) -> bool {
         if offset < self.first {
             return true;
         }
@@ -36,18 +36,18 @@ impl HeldOffsets {
     }
 
     /// Whether it is in.
-    pub(super) fn contains(&self, offset: Offset) -> bool {
+    pub(crate) fn contains(&self, offset: Offset) -> bool {
         let (word, bit) = self.place(offset);
         offset < self.first || self.words.get(word).is_some_and(|held| held & bit != 0)
     }
 
     /// The offset after the last; the first if there are none.
-    pub(super) const fn end(&self) -> Offset {
+    pub(crate) const fn end(&self) -> Offset {
         self.end
     }
 
     /// How many there are from the first on.
-    pub(super) const fn len(&self) -> u64 {
+    pub(crate) const fn len(&self) -> u64 {
         self.count
     }
 

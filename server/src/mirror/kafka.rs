@@ -1,4 +1,6 @@
-//! The topic, over the Kafka protocol: the only file that names `rdkafka`.
+//! The topic, over the Kafka protocol: with `kafka/`, the only place that names `rdkafka`.
+
+pub(crate) mod reader;
 
 mod merged;
 #[cfg(test)]
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -19,7 +21,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{Offset as Position, TopicPartitionList};
 
 use super::failure::Failure;
-use super::message::{LOG_ID, Message, OFFSET};
+use super::message::{CONTENT_TYPE, LOG_ID, Message, OFFSET};
 use super::settings::Settings;
 pub(super) use merged::read as read_merged;
 
@@ -58,11 +60,11 @@ pub(super) struct Acknowledged {
 
 /// Where a partition begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ends {
+pub(crate) struct Ends {
     /// The position of its first message.
-    pub(super) first: i64,
+    pub(crate) first: i64,
     /// The position the next message will get.
-    pub(super) end: i64,
+    pub(crate) end: i64,
 }
 
 /// Whether there was room for a message.
@@ -111,18 +113,8 @@ impl Topic {
 
     /// How many partitions it has; 0 if there is no such topic.
     fn partitions(&self) -> Result<usize, Failure> {
-        let name = &self.settings.topic;
-        let metadata = self.producer.client().fetch_metadata(Some(name), REQUEST);
-        let metadata = metadata.map_err(|error| self.broker("the brokers do not answer", error))?;
-        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(0) };
-        match topic.error().map(Code::from) {
-            None => Ok(topic.partitions().len()),
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(0),
-            Some(code) => {
-                let error = KafkaError::MetadataFetch(code);
-                Err(self.broker(&format!("topic {name:?} cannot be used"), error))
-            }
-        }
+        let partitions = partitions_of(self.producer.client(), &self.settings.topic);
+        partitions.map_err(|(what, error)| self.broker(&what, error))
     }
 
     fn create(&self) -> Result<(), Failure> {
@@ -158,15 +150,8 @@ impl Topic {
 
     /// Where its partitions begin and end.
     pub(super) fn ends(&self) -> Result<Vec<Ends>, Failure> {
-        let name = &self.settings.topic;
-        let client = self.producer.client();
-        let ends = |partition| {
-            let ends = client.fetch_watermarks(name, partition, REQUEST);
-            let what = || format!("the end of partition {partition} of topic {name:?} cannot be read");
-            ends.map(|(first, end)| Ends { first, end }).map_err(|error| self.broker(&what(), error))
-        };
-        let partitions = i32::try_from(self.partitions()?).unwrap_or(i32::MAX);
-        (0..partitions).map(ends).collect()
+        let ends = ends_of(self.producer.client(), &self.settings.topic);
+        ends.map_err(|(what, error)| self.broker(&what, error))
     }
 
     /// Hands out every message from the positions `from` to the ends.
@@ -312,6 +297,9 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+        if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
+            return;
+        }
         let mut problem = lock(&self.problem);
         // That no broker is left is said after why each has gone, and says less.
         if error.rdkafka_error_code() != Some(Code::AllBrokersDown) {
@@ -346,6 +334,29 @@ impl ProducerContext for Reports {
 /// A reason without how often and how long it has been one: the same reason is the same text then.
 fn without_circumstances(reason: &str) -> &str {
     reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason)
+}
+
+/// How many partitions a topic has; 0 if there is no such topic. An error comes with what was tried.
+fn partitions_of<C: ClientContext>(client: &Client<C>, name: &str) -> Result<usize, (String, KafkaError)> {
+    let metadata = client.fetch_metadata(Some(name), REQUEST);
+    let metadata = metadata.map_err(|error| ("the brokers do not answer".to_owned(), error))?;
+    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(0) };
+    match topic.error().map(Code::from) {
+        None => Ok(topic.partitions().len()),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(0),
+        Some(code) => Err((format!("topic {name:?} cannot be used"), KafkaError::MetadataFetch(code))),
+    }
+}
+
+/// Where the partitions of a topic begin and end, likewise.
+fn ends_of<C: ClientContext>(client: &Client<C>, name: &str) -> Result<Vec<Ends>, (String, KafkaError)> {
+    let ends = |partition| {
+        let ends = client.fetch_watermarks(name, partition, REQUEST);
+        let what = || format!("the end of partition {partition} of topic {name:?} cannot be read");
+        ends.map(|(first, end)| Ends { first, end }).map_err(|error| (what(), error))
+    };
+    let partitions = i32::try_from(partitions_of(client, name)?).unwrap_or(i32::MAX);
+    (0..partitions).map(ends).collect()
 }
 
 fn unmade(error: KafkaError) -> Failure {

@@ -1,13 +1,50 @@
-//! How long to wait before another session.
+//! One session after the other, and how long to wait between them.
 
 use std::hash::{BuildHasher, RandomState};
+use std::thread;
 use std::time::Duration;
+
+use crate::shutdown::Tasks;
 
 const FIRST: Duration = Duration::from_millis(100);
 
+/// How often who waits looks whether the server stops.
+pub(super) const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// Runs sessions until the server stops, or one has come to its end. After one that has failed the next begins a while
+/// later, at most `longest`, but soon if it worked for a time: then it calls what it is given.
+pub(crate) fn sessions<F>(
+    tasks: &Tasks,
+    longest: Duration,
+    mut session: impl FnMut(&mut dyn FnMut()) -> Result<(), F>,
+    mut failed: impl FnMut(&F, Duration),
+) {
+    let mut backoff = Backoff::new(longest);
+    while !tasks.is_draining() {
+        match session(&mut || backoff.reset()) {
+            Ok(()) => break,
+            Err(failure) => {
+                let delay = backoff.next_delay();
+                failed(&failure, delay);
+                wait(tasks, delay);
+            }
+        }
+    }
+}
+
+/// Waits so long, or until the server stops.
+pub(crate) fn wait(tasks: &Tasks, delay: Duration) {
+    let mut left = delay;
+    while !left.is_zero() && !tasks.is_draining() {
+        let nap = left.min(STOP_POLL);
+        thread::sleep(nap);
+        left -= nap;
+    }
+}
+
 /// Waits that double up to a bound, each shortened at random by up to half, so that many servers do not come back in step.
 #[derive(Debug)]
-pub(super) struct Backoff {
+struct Backoff {
     step: Duration,
     last: Duration,
     random: RandomState,
@@ -16,12 +53,12 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Waits up to `last`.
-    pub(super) fn new(last: Duration) -> Self {
+    fn new(last: Duration) -> Self {
         Self { step: FIRST.min(last), last, random: RandomState::new(), tries: 0 }
     }
 
     /// The next wait.
-    pub(super) fn next_delay(&mut self) -> Duration {
+    fn next_delay(&mut self) -> Duration {
         self.tries += 1;
         let share = (self.random.hash_one(self.tries) % 1024) as f64 / 1024.0;
         let delay = self.step.mul_f64(0.5 + share / 2.0);
@@ -30,7 +67,7 @@ impl Backoff {
     }
 
     /// Begins with short waits again.
-    pub(super) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.step = FIRST.min(self.last);
     }
 }

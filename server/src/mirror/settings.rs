@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use super::failure::Failure;
-use crate::config::{CLIENT_VARIABLES, Config, MirrorValues};
+use crate::config::{Config, MIRROR_VARIABLES, MirrorValues};
 
 /// Names, attributes, trace context and headers of an event.
 const BESIDE_VALUE_BYTES: usize = 64 << 10;
 
 /// Settings of librdkafka.
-type Client = BTreeMap<String, String>;
+pub(crate) type Client = BTreeMap<String, String>;
 
 /// Where the mirror goes, and how.
 #[derive(Clone)]
@@ -32,20 +33,10 @@ pub(super) struct Settings {
 impl Settings {
     /// Those of the configuration, of the client's file as it is now, and of the environment.
     pub(super) fn load(config: &Config) -> Result<Self, Failure> {
-        let file = &config.mirror_client_file;
-        let text = if file.as_os_str().is_empty() {
-            String::new()
-        } else {
-            let failed = |error| Failure::Client(format!("{} cannot be read: {error}", file.display()));
-            fs::read_to_string(file).map_err(failed)?
-        };
         let message_bytes_max = message_bytes_max(config);
         let mut client = defaults();
         client.insert("message.max.bytes".to_owned(), message_bytes_max.to_string());
-        client.extend(of_file(&text).map_err(|line| {
-            Failure::Client(format!("line {line} of {} is not name=value", file.display()))
-        })?);
-        client.extend(of_environment(std::env::vars()));
+        client.extend(chosen(&config.mirror_client_file, MIRROR_VARIABLES).map_err(Failure::Client)?);
         client.extend(fixed(config));
         Ok(Self {
             topic: config.mirror_topic.clone(),
@@ -100,6 +91,19 @@ fn fixed(config: &Config) -> Client {
     fixed.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
+/// The settings in a client's file as it is now, and over them those of the variables that begin so.
+pub(crate) fn chosen(file: &Path, variables: &str) -> Result<Client, String> {
+    let text = if file.as_os_str().is_empty() {
+        String::new()
+    } else {
+        fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?
+    };
+    let not_one = |line| format!("line {line} of {} is not name=value", file.display());
+    let mut client = of_file(&text).map_err(not_one)?;
+    client.extend(of_environment(variables, std::env::vars()));
+    Ok(client)
+}
+
 /// The settings in a file, or the number of a line that is none.
 fn of_file(text: &str) -> Result<Client, usize> {
     let mut client = Client::new();
@@ -114,9 +118,9 @@ fn of_file(text: &str) -> Result<Client, usize> {
     Ok(client)
 }
 
-fn of_environment(variables: impl Iterator<Item = (String, String)>) -> Client {
+fn of_environment(prefix: &str, variables: impl Iterator<Item = (String, String)>) -> Client {
     let setting = |(name, value): (String, String)| {
-        let name = name.strip_prefix(CLIENT_VARIABLES)?.to_ascii_lowercase().replace('_', ".");
+        let name = name.strip_prefix(prefix)?.to_ascii_lowercase().replace('_', ".");
         Some((name, value))
     };
     variables.filter_map(setting).collect()
@@ -137,8 +141,8 @@ mod tests {
     #[test]
     fn a_variable_is_a_setting_with_dots() {
         let variables = [("DOWNLINK_MIRROR_CLIENT_SASL_PASSWORD", "x"), ("DOWNLINK_MIRROR_TOPIC", "y")];
-        let client =
-            of_environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter());
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let client = of_environment(MIRROR_VARIABLES, variables.into_iter());
         assert_eq!(client, Client::from([("sasl.password".to_owned(), "x".to_owned())]));
     }
 }

@@ -10,7 +10,7 @@ use tonic_prost::ProstCodec;
 use super::*;
 
 /// The path of every method of `downlink.v1`.
-fn methods() -> Vec<String> {
+pub(crate) fn methods() -> Vec<String> {
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
     let files = files.into_iter().filter(|file| file.package() == "downlink.v1");
     let services = files.flat_map(|file| file.service);

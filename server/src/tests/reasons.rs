@@ -9,10 +9,11 @@ use downlink_proto::v1::consumer_service_client::ConsumerServiceClient;
 use downlink_proto::v1::{
     AppendResponse, CommitCheckpointRequest, ErrorReason, Filter, GetConsumerRequest, GetLatestRequest,
     GetRetentionRequest, OnDamage, OnSlow, Pacing, Position, Problem, ReadRequest, SubscribeRequest,
-    TruncateLogRequest, VerifyLogRequest, position,
+    VerifyLogRequest, position,
 };
 use downlink_storage::engine::Engine as _;
 use downlink_storage::engine::memory::CrashPlan;
+use downlink_storage::{Beginning, Offset};
 use tonic::client::Grpc;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
@@ -226,6 +227,24 @@ async fn sequence_gap() -> Seen {
     reject.problem.unwrap().into()
 }
 
+/// A server on a copy of a log that begins at offset 5.
+async fn begun_later() -> Fixture {
+    let engine = MemoryEngine::new();
+    let beginning = Beginning { log_id: uuid::Uuid::from_u128(7), first: Offset::new(5).unwrap() };
+    let options = Config::standard().log_options();
+    drop(Log::open_copy_on(Arc::new(engine.clone()), Arc::new(SystemClock), options, beginning).unwrap());
+    Fixture::start_on(engine.clone(), Arc::new(engine), |_| {}).await
+}
+
+/// A read replica whose brokers are not there.
+async fn replica() -> Fixture {
+    Fixture::start(|config| {
+        config.follow_bootstrap_servers = "127.0.0.1:1".to_owned();
+        config.follow_primary_url = "http://127.0.0.1:2".to_owned();
+    })
+    .await
+}
+
 /// What `reason` looks like, and how it should; `None` where nothing that is served can come to it yet.
 #[expect(clippy::too_many_lines, reason = "one arm for each reason, so that the compiler misses none")]
 async fn provoked(reason: ErrorReason) -> Option<(Seen, Seen)> {
@@ -257,13 +276,11 @@ async fn provoked(reason: ErrorReason) -> Option<(Seen, Seen)> {
             (Code::FailedPrecondition, said(server.commits(2, "").await))
         }
         ErrorReason::OffsetTruncated => {
-            // Nothing removes events yet. Whoever serves this has to provoke the reason here.
-            let mut admin = AdminServiceClient::new(server.channel().await);
-            assert_eq!(
-                said(admin.truncate_log(TruncateLogRequest::default()).await).reason,
-                "NOT_SERVED_YET"
-            );
-            return None;
+            let request = ReadRequest { start: at(4), ..ReadRequest::default() };
+            (Code::OutOfRange, said(begun_later().await.reads(request).await))
+        }
+        ErrorReason::ReadReplica => {
+            (Code::FailedPrecondition, said(replica().await.appends(append(vec![event("a", 1)])).await))
         }
         ErrorReason::OffsetBeyondHead => {
             let request = ReadRequest { start: at(9), ..ReadRequest::default() };
@@ -325,6 +342,8 @@ fn details(plain: Seen) -> Seen {
         "ETAG_MISMATCH" => plain.with(&["etag", "next_offset"]),
         "SEQUENCE_GAP" => plain.with(&["expected", "found"]),
         "CHECKPOINT_REWIND" => plain.with(&["next_offset"]),
+        "OFFSET_TRUNCATED" => plain.with(&["oldest"]),
+        "READ_REPLICA" => plain.with(&["primary_url"]),
         "OFFSET_BEYOND_HEAD" => plain.with(&["head"]),
         "SIGNAL_UNKNOWN" => plain.with(&["signal"]),
         "CONSUMER_UNKNOWN" => plain.with(&["consumer"]),
@@ -345,7 +364,7 @@ async fn every_reason_is_met_by_a_client_with_its_code_and_its_details() {
         assert_eq!(seen, expected);
         met += 1;
     }
-    assert_eq!(met, 23, "all but OFFSET_TRUNCATED and MIRROR_UNAVAILABLE");
+    assert_eq!(met, 25, "all but MIRROR_UNAVAILABLE");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! A topic, and what a client that is not ours finds in it.
 
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{operate, python};
 use crate::harness::succeed;
@@ -14,7 +15,7 @@ pub(crate) struct Topic {
 }
 
 /// A message as an independent consumer found it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) partition: u64,
     pub(crate) position: u64,
@@ -75,6 +76,24 @@ impl Topic {
     /// Removes what is in a partition before this position.
     pub(crate) fn truncate(&self, partition: u64, position: u64) {
         self.operate("truncate", &[&partition.to_string(), &position.to_string()]);
+    }
+
+    /// Sends messages to the partitions that they name.
+    pub(crate) fn fill(&self, messages: &[Message]) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut lines = BufWriter::new(&file);
+        for message in messages {
+            let value: String = message.value.iter().map(|byte| format!("{byte:02x}")).collect();
+            let line = json!({
+                "partition": message.partition,
+                "key": message.key,
+                "headers": message.headers,
+                "value": value,
+            });
+            writeln!(lines, "{line}").unwrap();
+        }
+        lines.flush().unwrap();
+        self.operate("fill", &[file.path().to_str().expect("a path in UTF-8")]);
     }
 
     /// Everything in it, by partition and position, and where each partition begins and ends.

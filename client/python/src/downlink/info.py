@@ -21,6 +21,8 @@ class State(IntEnum):
     """Read only, until there is room on the disk again."""
     READ_ONLY = wire.GetLogInfoResponse.STATE_READ_ONLY
     """Read only, until the server is restarted."""
+    FOLLOWING = wire.GetLogInfoResponse.STATE_FOLLOWING
+    """A read replica: it reads, and takes events from its primary only."""
 
     @classmethod
     def _missing_(cls, value: object) -> State:  # noqa: ARG003

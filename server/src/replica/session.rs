@@ -1,0 +1,273 @@
+//! One session of a replica: where it goes on is found out, the topic is read, and where it has got to is kept.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use downlink_storage::{Beginning, Log, Offset};
+
+use super::failure::Failure;
+use super::kept::Kept;
+use super::merge::Missing;
+use super::reading::{Reading, Until};
+use super::status::Status;
+use super::{STALL, settings, survey};
+use crate::config::Config;
+use crate::mirror::Ends;
+use crate::mirror::reader::Reader;
+
+/// How long the topic is waited for at a time.
+const WAIT: Duration = Duration::from_millis(50);
+/// How often it is asked where the topic ends, and kept where the replica goes on.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How long a topic that is read to its end must stand still before what it lacks is taken for missing.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long a replica waits for what is missing before it reads the topic from its beginning, once: it may be another topic of
+/// the same name by now.
+const DOUBT: Duration = Duration::from_secs(10);
+
+/// What every session needs.
+pub(super) struct Session<'a> {
+    pub(super) config: Config,
+    pub(super) log: Log,
+    pub(super) status: &'a Status,
+    /// Whether the process stops.
+    pub(super) is_stopped: &'a dyn Fn() -> bool,
+    /// What was missing when the topic was read from its beginning to look for it.
+    pub(super) looked_for: Cell<Option<Offset>>,
+}
+
+/// How far a session goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// To what the topic has when it begins.
+    End,
+    /// On and on.
+    Never,
+}
+
+/// Why a session has ended without a failure.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    Done,
+    /// The topic is not what it was when the session began: another one begins.
+    Changed,
+}
+
+impl Session<'_> {
+    /// Reads the topic until the goal is reached, or the process stops; calls `works` whenever something comes.
+    pub(super) fn run(&self, goal: Goal, works: &mut dyn FnMut()) -> Result<(), Failure> {
+        while self.read(goal, works)? == Ended::Changed {
+            tracing::info!(
+                topic = self.config.follow_topic,
+                "the topic has more partitions, or was made anew"
+            );
+        }
+        Ok(())
+    }
+
+    fn read(&self, goal: Goal, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
+        let mut reader = Reader::connect(settings(&self.config)?)?;
+        let ends = reader.ends()?;
+        if ends.is_empty() {
+            return Err(Failure::Nothing { topic: reader.topic().to_owned(), problem: "is not there" });
+        }
+        let positions = self.positions(&ends);
+        reader.read_from(&positions)?;
+        let reading = Reading::new(&self.log, &reader, self.status, &positions, &self.config);
+        tracing::info!(
+            topic = reader.topic(),
+            next_offset = self.log.head().get(),
+            ?positions,
+            "the topic is read"
+        );
+        let mut pass =
+            Pass { session: self, reader: &reader, reading, looked_at: Instant::now(), next_kept: None };
+        let ended = match goal {
+            Goal::End => pass.until_the_end(&ends, works),
+            Goal::Never => pass.for_ever(works),
+        }?;
+        pass.end()?;
+        Ok(ended)
+    }
+
+    /// Where to go on: as it is kept, if that is of this topic and not ahead of the log.
+    fn positions(&self, ends: &[Ends]) -> Vec<i64> {
+        let kept = Kept::load(&self.config.data_dir).ok().flatten();
+        let is_ours = |kept: &Kept| {
+            kept.topic == self.config.follow_topic
+                && kept.next_offset <= self.log.head().get()
+                && !kept.positions.is_empty()
+                // A topic that was made anew is shorter, at first.
+                && (0..).zip(&kept.positions).all(|(partition, position)| {
+                    ends.get::<usize>(partition).is_some_and(|ends| ends.end >= *position)
+                })
+        };
+        let mut positions = kept.filter(is_ours).map(|kept| kept.positions).unwrap_or_default();
+        positions.resize(ends.len(), 0);
+        for (position, ends) in positions.iter_mut().zip(ends) {
+            *position = (*position).max(ends.first);
+        }
+        positions
+    }
+
+    /// Which log it is, and where that begins.
+    fn beginning(&self) -> Beginning {
+        Beginning { log_id: self.log.id(), first: self.log.oldest() }
+    }
+
+    fn keep(&self, next_offset: Offset, positions: Vec<i64>) {
+        let kept = Kept::new(self.beginning(), &self.config.follow_topic, next_offset, positions);
+        if let Err(error) = kept.save(&self.config.data_dir) {
+            tracing::warn!(%error, "where the replica goes on is not kept: it reads more of the topic next time");
+        }
+    }
+}
+
+/// A session at work.
+struct Pass<'a> {
+    session: &'a Session<'a>,
+    reader: &'a Reader,
+    reading: Reading<'a>,
+    looked_at: Instant,
+    /// What is to be kept once the log has come so far.
+    next_kept: Option<(Offset, Vec<i64>)>,
+}
+
+impl Pass<'_> {
+    fn for_ever(&mut self, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
+        let status = self.session.status;
+        let mut waited_since = Instant::now();
+        loop {
+            if (self.session.is_stopped)() {
+                return Ok(Ended::Done);
+            }
+            let has_read = self.reading.turn(&Until::Stopped)?;
+            if has_read {
+                waited_since = Instant::now();
+                works();
+            } else if let Some(missing) = self.reading.merge.missing() {
+                self.await_missing(missing, waited_since.elapsed())?;
+            }
+            if self.reading.merge.missing().is_none() && status.note(self.reader.problem()) {
+                match status.problem() {
+                    Some(problem) => tracing::warn!(problem, "the replica waits for its brokers"),
+                    None => tracing::info!("the replica gets events again"),
+                }
+            }
+            if self.looked_at.elapsed() >= LOOK_AROUND {
+                let ends = self.reader.ends()?;
+                if self.reading.merge.is_outgrown(&ends.iter().map(|ends| ends.end).collect::<Vec<_>>()) {
+                    return Ok(Ended::Changed);
+                }
+                status.is_behind(self.reading.behind(&ends));
+                self.keep();
+                // Asking may have taken long.
+                self.looked_at = Instant::now();
+            }
+            if !has_read {
+                self.reader.wait(WAIT);
+            }
+        }
+    }
+
+    /// The mirror may still be sending it.
+    fn await_missing(&self, missing: Missing, waited: Duration) -> Result<(), Failure> {
+        if self.reading.merge.to_read().next().is_none() {
+            let hint = "; more than follow_buffer_events_max or follow_buffer_bytes_max comes before it, if it comes";
+            return Err(self.missing(missing, hint.to_owned()));
+        }
+        if waited >= DOUBT && self.session.looked_for.replace(Some(missing.first)) != Some(missing.first) {
+            // Kept so that the next session does not begin here again.
+            self.session.keep(self.session.log.head(), Vec::new());
+            let hint = ": the topic is read from its beginning to look for it";
+            return Err(self.missing(missing, hint.to_owned()));
+        }
+        let is_beginning = missing.first == self.session.log.oldest();
+        let hint = if is_beginning {
+            "; has retention removed it? follow_first_offset is for a new replica"
+        } else {
+            ""
+        };
+        let problem = self.missing(missing, format!(", so far: waiting for it{hint}")).to_string();
+        if waited >= LOOK_AROUND && self.session.status.note(Some(problem.clone())) {
+            tracing::warn!(problem, "the replica waits");
+        }
+        Ok(())
+    }
+
+    /// Reads everything that the topic has at present: to where its partitions end, and on to the last event that was found
+    /// there, since events before it may have come into other partitions meanwhile.
+    fn until_the_end(&mut self, ends: &[Ends], works: &mut dyn FnMut()) -> Result<Ended, Failure> {
+        for (partition, ends) in ends.iter().enumerate() {
+            if self.reading.merge.position(partition) >= ends.end {
+                self.reading.merge.close(partition);
+            }
+        }
+        let mut heard = Instant::now();
+        while self.reading.merge.to_read().next().is_some() {
+            let has_read = self.reading.turn(&Until::Ends(ends))?;
+            if has_read {
+                heard = Instant::now();
+            } else if heard.elapsed() > STALL {
+                return Err(Failure::Stalled { topic: self.reader.topic().to_owned() });
+            }
+            self.go_on(has_read, ends, works);
+        }
+        let goal = self.reading.merge.end();
+        self.reading.merge.reopen();
+        heard = Instant::now();
+        while self.reading.merge.next() < goal {
+            let has_read = self.reading.turn(&Until::Stopped)?;
+            if has_read {
+                heard = Instant::now();
+            }
+            self.go_on(has_read, ends, works);
+            let is_stuck = self.reading.merge.to_read().next().is_none();
+            if let Some(missing) =
+                self.reading.merge.missing().filter(|_| is_stuck || heard.elapsed() >= SETTLE)
+            {
+                self.reading.copier.finish()?;
+                return Err(
+                    self.missing(missing, survey::hint(self.reader, &self.session.config, missing.first)?)
+                );
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    fn go_on(&mut self, has_read: bool, ends: &[Ends], works: &mut dyn FnMut()) {
+        if self.looked_at.elapsed() >= LOOK_AROUND {
+            self.looked_at = Instant::now();
+            let (head, messages_left) = (self.session.log.head().get(), self.reading.behind(ends));
+            tracing::info!(head, messages_left, "restoring");
+            self.keep();
+        }
+        if has_read {
+            works();
+        } else {
+            self.reader.wait(WAIT);
+        }
+    }
+
+    /// The session ends well: everything is settled, and where it has got to is kept.
+    fn end(&mut self) -> Result<(), Failure> {
+        self.reading.copier.finish()?;
+        let merge = &self.reading.merge;
+        self.session.keep(merge.next(), merge.positions());
+        Ok(())
+    }
+
+    /// Keeps where to go on as of the last time this was done, if that has become durable.
+    fn keep(&mut self) {
+        let is_durable = |next: &mut (Offset, Vec<i64>)| next.0 <= self.session.log.head();
+        if let Some((next, positions)) = self.next_kept.take_if(is_durable) {
+            self.session.keep(next, positions);
+        }
+        let merge = &self.reading.merge;
+        self.next_kept.get_or_insert_with(|| (merge.next(), merge.positions()));
+    }
+
+    fn missing(&self, missing: Missing, hint: String) -> Failure {
+        Failure::Missing { topic: self.reader.topic().to_owned(), missing, hint }
+    }
+}
