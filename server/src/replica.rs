@@ -12,10 +12,9 @@ mod session;
 mod status;
 mod survey;
 
-use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use downlink_storage::{Beginning, Log, Offset};
@@ -31,8 +30,8 @@ pub(crate) use status::Status;
 
 /// How long the first message of a topic is waited for at a time.
 const WAIT: Duration = Duration::from_millis(50);
-/// How often.
-const WAITS_MAX: usize = 200;
+/// How long in all.
+const FIRST_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long a topic may give nothing of what it has.
 const STALL: Duration = Duration::from_secs(60);
@@ -76,13 +75,7 @@ pub fn restore(config: &Config) -> anyhow::Result<Restored> {
         );
     }
     let status = Status::new(String::new(), config.follow_topic.clone());
-    let session = Session {
-        config: config.clone(),
-        log: log.clone(),
-        status: &status,
-        is_stopped: &|| false,
-        looked_for: Cell::default(),
-    };
+    let session = Session::new(config.clone(), log.clone(), &status, &|| false);
     session.run(Goal::End, &mut || {})?;
     log.close();
     Kept::remove(dir).with_context(|| format!("cannot finish {}", dir.display()))?;
@@ -148,8 +141,7 @@ pub(crate) fn start(config: &Config, log: &Log, tasks: &Tasks) -> Option<Arc<Sta
     let longest = Duration::from_millis(config.follow_retry_ms_max);
     tasks.thread("replica", move || {
         let is_stopped = || watched.is_draining();
-        let session =
-            Session { config, log, status: &noted, is_stopped: &is_stopped, looked_for: Cell::default() };
+        let session = Session::new(config, log, &noted, &is_stopped);
         let failed = |failure: &Failure, delay: Duration| {
             if noted.note(Some(failure.to_string())) {
                 tracing::warn!(%failure, retry_in = ?delay, "the replica has stopped, and tries again");
@@ -169,7 +161,10 @@ fn load(dir: &Path) -> anyhow::Result<Option<Kept>> {
 
 fn has_something(dir: &Path) -> anyhow::Result<bool> {
     match std::fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
+        // What was being written when the process was killed says nothing.
+        Ok(mut entries) => {
+            Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != kept::NEW_FILE)))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("cannot look into {}", dir.display())),
     }
@@ -205,7 +200,8 @@ fn find_log_id(config: &Config) -> Result<String, Failure> {
         return nothing("has no messages");
     }
     reader.read_from(&ends.iter().map(|ends| ends.first).collect::<Vec<_>>())?;
-    for _ in 0..WAITS_MAX {
+    let begun = Instant::now();
+    while begun.elapsed() < FIRST_WAIT_MAX {
         for partition in 0..ends.len() {
             if let Next::Message(log_id) = reader.next(partition, |message| message.log_id.to_owned())? {
                 return if log_id.is_empty() { nothing("has messages that name no log") } else { Ok(log_id) };

@@ -42,7 +42,11 @@ impl Interner {
 
     /// Whether copies have the numbers that their signals have in this log, where it knows them.
     fn check_copied(&self, batch: &Batch, signals_max: usize) -> Result<(), Error> {
+        let mut names = HashMap::new();
         for (name, id) in batch.numbered_signals() {
+            if let Some(other) = names.insert(id, name) {
+                return Err(Error::NotACopy(format!("signals {other:?} and {name:?} have number {}", id.0)));
+            }
             if id.0 as usize > signals_max {
                 return Err(Error::Quota { what: "signals", bound: signals_max as u64 });
             }

@@ -152,7 +152,8 @@ pub(crate) fn seek(shared: &Shared, seek: Seek) -> Result<Offset, Error> {
             };
             let Some(candidate) = candidate.filter(|block| block.first_offset < head) else { break };
             from = candidate.first_offset.plus(candidate.events);
-            let Ok(Found::Block(block)) = segment.read(candidate.first_offset, from) else { continue };
+            // What is damaged is passed over; what this version cannot read is not: the answer might be in it.
+            let Found::Block(block) = segment.read(candidate.first_offset, from)? else { continue };
             let found = block.events().find(|event| match seek {
                 Seek::EventTime(time) => event.event_time >= time,
                 Seek::IngestTime(time) => event.ingest_time >= time,

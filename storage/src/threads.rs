@@ -23,8 +23,8 @@ pub(crate) fn spawn_in_background(
 
 /// Makes the thread that this runs on nicer by so much. It gets what others leave it, and never nothing.
 ///
-/// The engine starts threads of its own when it is first used, as nice as whoever uses it: a log must be open before
-/// any thread that gives way.
+/// The engine's threads are as nice as whoever starts them. It starts those that stay when it is first used, so a log must
+/// be open before any thread that gives way; the few more that it starts when it has much to do end soon.
 pub fn give_way(niceness: u8) {
     // On other systems that would be the whole process.
     if cfg!(target_os = "linux") {

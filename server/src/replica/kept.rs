@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Its file, beside the log's.
 pub(super) const FILE: &str = "REPLICA";
 /// What it is written to before it takes the place of the one before.
-const NEW_FILE: &str = "REPLICA.new";
+pub(super) const NEW_FILE: &str = "REPLICA.new";
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use crate::mirror::reader::Reader;
 const WAIT: Duration = Duration::from_millis(50);
 /// How often it is asked where the topic ends, and kept where the replica goes on.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
-/// How long a topic that is read to its end must stand still before what it lacks is taken for missing.
+/// How long an event that a topic lacks, read to its end, is waited for before it is taken for missing.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How long a replica waits for what is missing before it reads the topic from its beginning, once: it may be another topic of
 /// the same name by now.
@@ -27,13 +27,15 @@ const DOUBT: Duration = Duration::from_secs(10);
 
 /// What every session needs.
 pub(super) struct Session<'a> {
-    pub(super) config: Config,
-    pub(super) log: Log,
-    pub(super) status: &'a Status,
+    config: Config,
+    log: Log,
+    status: &'a Status,
     /// Whether the process stops.
-    pub(super) is_stopped: &'a dyn Fn() -> bool,
+    is_stopped: &'a dyn Fn() -> bool,
     /// What was missing when the topic was read from its beginning to look for it.
-    pub(super) looked_for: Cell<Option<Offset>>,
+    looked_for: Cell<Option<Offset>>,
+    /// The furthest that the log has come to in any session.
+    furthest: Cell<Offset>,
 }
 
 /// How far a session goes.
@@ -45,6 +47,25 @@ pub(super) enum Goal {
     Never,
 }
 
+/// How long the event that comes next has been waited for, whatever else comes meanwhile.
+struct Wait {
+    next: Offset,
+    since: Instant,
+}
+
+impl Wait {
+    fn new(next: Offset) -> Self {
+        Self { next, since: Instant::now() }
+    }
+
+    fn for_event(&mut self, next: Offset) -> Duration {
+        if next != self.next {
+            *self = Self::new(next);
+        }
+        self.since.elapsed()
+    }
+}
+
 /// Why a session has ended without a failure.
 #[derive(PartialEq, Eq)]
 enum Ended {
@@ -53,8 +74,20 @@ enum Ended {
     Changed,
 }
 
-impl Session<'_> {
-    /// Reads the topic until the goal is reached, or the process stops; calls `works` whenever something comes.
+impl<'a> Session<'a> {
+    /// For sessions by these settings.
+    pub(super) fn new(
+        config: Config,
+        log: Log,
+        status: &'a Status,
+        is_stopped: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let furthest = Cell::new(log.head());
+        Self { config, log, status, is_stopped, looked_for: Cell::default(), furthest }
+    }
+
+    /// Reads the topic until the goal is reached, or the process stops; calls `works` whenever the log comes further than in any
+    /// session before.
     pub(super) fn run(&self, goal: Goal, works: &mut dyn FnMut()) -> Result<(), Failure> {
         while self.read(goal, works)? == Ended::Changed {
             tracing::info!(
@@ -115,6 +148,12 @@ impl Session<'_> {
         Beginning { log_id: self.log.id(), first: self.log.oldest() }
     }
 
+    /// Whether the log has come further than ever.
+    fn is_further(&self) -> bool {
+        let head = self.log.head();
+        self.furthest.replace(self.furthest.get().max(head)) < head
+    }
+
     fn keep(&self, next_offset: Offset, positions: Vec<i64>) {
         let kept = Kept::new(self.beginning(), &self.config.follow_topic, next_offset, positions);
         if let Err(error) = kept.save(&self.config.data_dir) {
@@ -136,30 +175,34 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn for_ever(&mut self, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
         let status = self.session.status;
-        let mut waited_since = Instant::now();
+        let mut wait = Wait::new(self.reading.merge.next());
         loop {
             if (self.session.is_stopped)() {
                 return Ok(Ended::Done);
             }
             let has_read = self.reading.turn(&Until::Stopped)?;
-            if has_read {
-                waited_since = Instant::now();
-                works();
-            } else if let Some(missing) = self.reading.merge.missing() {
-                self.await_missing(missing, waited_since.elapsed())?;
+            let waited = wait.for_event(self.reading.merge.next());
+            if let Some(missing) = self.reading.merge.missing() {
+                self.await_missing(missing, waited)?;
+            } else if let Some(problem) = self.reader.problem()
+                && status.note(Some(problem.clone()))
+            {
+                tracing::warn!(problem, "the replica waits for its brokers");
             }
-            if self.reading.merge.missing().is_none() && status.note(self.reader.problem()) {
-                match status.problem() {
-                    Some(problem) => tracing::warn!(problem, "the replica waits for its brokers"),
-                    None => tracing::info!("the replica gets events again"),
-                }
+            if self.session.is_further() {
+                works();
+                self.is_well();
             }
             if self.looked_at.elapsed() >= LOOK_AROUND {
                 let ends = self.reader.ends()?;
                 if self.reading.merge.is_outgrown(&ends.iter().map(|ends| ends.end).collect::<Vec<_>>()) {
                     return Ok(Ended::Changed);
                 }
-                status.is_behind(self.reading.behind(&ends));
+                let behind = self.reading.behind(&ends);
+                status.is_behind(behind);
+                if behind == 0 && self.reading.merge.missing().is_none() {
+                    self.is_well();
+                }
                 self.keep();
                 // Asking may have taken long.
                 self.looked_at = Instant::now();
@@ -170,17 +213,29 @@ impl Pass<'_> {
         }
     }
 
+    /// Nothing is in the way.
+    fn is_well(&self) {
+        if self.session.status.note(None) {
+            tracing::info!("the replica gets events again");
+        }
+    }
+
     /// The mirror may still be sending it.
     fn await_missing(&self, missing: Missing, waited: Duration) -> Result<(), Failure> {
-        if self.reading.merge.to_read().next().is_none() {
-            let hint = "; more than follow_buffer_events_max or follow_buffer_bytes_max comes before it, if it comes";
-            return Err(self.missing(missing, hint.to_owned()));
-        }
-        if waited >= DOUBT && self.session.looked_for.replace(Some(missing.first)) != Some(missing.first) {
+        let is_full = self.reading.merge.to_read().next().is_none();
+        let is_doubted = is_full || waited >= DOUBT;
+        if is_doubted && self.session.looked_for.replace(Some(missing.first)) != Some(missing.first) {
             // Kept so that the next session does not begin here again.
             self.session.keep(self.session.log.head(), Vec::new());
             let hint = ": the topic is read from its beginning to look for it";
             return Err(self.missing(missing, hint.to_owned()));
+        }
+        if is_full {
+            let hint = "; more than follow_buffer_events_max or follow_buffer_bytes_max comes before it, if it comes";
+            return Err(self.missing(missing, hint.to_owned()));
+        }
+        if waited < LOOK_AROUND {
+            return Ok(());
         }
         let is_beginning = missing.first == self.session.log.oldest();
         let hint = if is_beginning {
@@ -189,7 +244,7 @@ impl Pass<'_> {
             ""
         };
         let problem = self.missing(missing, format!(", so far: waiting for it{hint}")).to_string();
-        if waited >= LOOK_AROUND && self.session.status.note(Some(problem.clone())) {
+        if self.session.status.note(Some(problem.clone())) {
             tracing::warn!(problem, "the replica waits");
         }
         Ok(())
@@ -215,17 +270,13 @@ impl Pass<'_> {
         }
         let goal = self.reading.merge.end();
         self.reading.merge.reopen();
-        heard = Instant::now();
+        let mut wait = Wait::new(self.reading.merge.next());
         while self.reading.merge.next() < goal {
             let has_read = self.reading.turn(&Until::Stopped)?;
-            if has_read {
-                heard = Instant::now();
-            }
             self.go_on(has_read, ends, works);
+            let waited = wait.for_event(self.reading.merge.next());
             let is_stuck = self.reading.merge.to_read().next().is_none();
-            if let Some(missing) =
-                self.reading.merge.missing().filter(|_| is_stuck || heard.elapsed() >= SETTLE)
-            {
+            if let Some(missing) = self.reading.merge.missing().filter(|_| is_stuck || waited >= SETTLE) {
                 self.reading.copier.finish()?;
                 return Err(
                     self.missing(missing, survey::hint(self.reader, &self.session.config, missing.first)?)

@@ -17,6 +17,13 @@ const OFFSETS_MAX: u64 = 1 << 33;
 pub(super) fn hint(reader: &Reader, config: &Config, first: Offset) -> Result<String, Failure> {
     let held = offsets(reader, config, first)?;
     let lacking = held.end().since(first) - held.len();
+    if lacking == 0 {
+        return Ok(
+            ": it has them all, but other partitions are too far ahead: raise follow_buffer_events_max or \
+                   follow_buffer_bytes_max"
+                .to_owned(),
+        );
+    }
     let mut whole_from = held.end();
     while whole_from > first && held.contains(whole_from.minus(1)) {
         whole_from = whole_from.minus(1);

@@ -211,6 +211,9 @@ fn what_is_no_copy_of_the_log_is_refused_and_leaves_it_as_it_was() {
     for signal in [(0, "c"), (2, "a"), (1, "c"), (4, "a")] {
         assert!(not_a_copy(refused(one(3, time_ms(5), signal))), "{signal:?}");
     }
+    let mut two_of_one_number = one(3, time_ms(5), (7, "c"));
+    two_of_one_number.push(copied_event(4, time_ms(5), (7, "d"))).unwrap();
+    assert!(not_a_copy(refused(two_of_one_number)), "two names for one number");
     assert!(matches!(refused(one(3, time_ms(5), (u32::MAX, "c"))), Error::Quota { .. }));
     let mut copied = one(3, time_ms(6), (1, "a"));
     assert!(not_a_copy(copied.push(copied_event(4, time_ms(5), (1, "a"))).unwrap_err()));

@@ -1,5 +1,7 @@
 //! A read replica: the log of its primary at all times, whatever is killed, and nothing else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use downlink_proto::v1::admin_service_client::AdminServiceClient;
@@ -12,7 +14,7 @@ use downlink_proto::v1::{
 };
 use tonic::Code;
 
-use super::{Origin, append_all_kinds, filled, follower, follower_command, hash, mirrored_log};
+use super::{Origin, append_all_kinds, fails, filled, follower, follower_command, hash, mirrored_log};
 use crate::append::numbered;
 use crate::harness::{Server, event, server_command, soon};
 use crate::kafka::{Broker, Message};
@@ -254,4 +256,31 @@ fn a_replica_without_a_primary_or_with_a_mirror_does_not_start() {
             Server::spawn(follower_command(dir.path(), &topic, &[setting])).err().expect("it does not start");
         assert!(said.contains(word), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named_also_while_other_events_keep_coming() {
+    let log = mirrored_log(20).await;
+    let (all, _) = log.topic.read();
+    let (lacking, there): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|message| message.headers["offset"] == "50");
+    let topic = Arc::new(filled(4, &there));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (busy, until) = (topic.clone(), is_over.clone());
+    let coming = std::thread::spawn(move || {
+        while !until.load(Ordering::Relaxed) {
+            busy.fill(&there[there.len() - 1..]);
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let replica = follower(&dir.path().join("replica"), &topic, &[]);
+    let is_named = |replica: &Replica| replica.problem.contains("lacks event 50");
+    shows(&replica, "what is missing", is_named).await;
+    let restored = dir.path().join("restored");
+    fails(&topic, &restored, &[], &["lacks event 50", "1 event is missing in all"]);
+    is_over.store(true, Ordering::Relaxed);
+    coming.join().unwrap();
+    topic.fill(&lacking);
+    reaches(&replica, log.end).await;
+    log.origin.is_copied(&replica, 1, log.end).await;
 }

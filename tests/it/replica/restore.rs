@@ -92,7 +92,7 @@ async fn partitions_in_any_order_make_the_log_and_what_comes_twice_alike_is_coun
 
     // Not with less room than the disorder needs: then that is said, and nothing is left out.
     let other = tempfile::tempdir().unwrap();
-    fails(&topic, other.path(), &["--set", "follow_buffer_events_max=10"], &["lacks"]);
+    fails(&topic, other.path(), &["--set", "follow_buffer_events_max=10"], &["it has them all", "raise"]);
 }
 
 /// Puts another value into an event's message.

@@ -40,6 +40,8 @@ pub(in crate::mirror) fn read(
     let mut client = client(settings);
     client.set("group.id", "downlink-verify").set("enable.auto.commit", "false");
     client.set("auto.offset.reset", "error").set("isolation.level", "read_uncommitted");
+    // The queues are small: a full one must not rest for a second.
+    client.set("fetch.queue.backoff.ms", "20");
     client.set("enable.partition.eof", "true").set("queued.max.messages.kbytes", QUEUE_KIB_MAX);
     let consumer: Arc<BaseConsumer> = Arc::new(client.create().map_err(unmade)?);
     let metadata = consumer.fetch_metadata(Some(name), REQUEST).map_err(failed)?;

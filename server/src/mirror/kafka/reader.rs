@@ -223,6 +223,8 @@ fn consumer(settings: &ReaderSettings, queue_bytes: usize) -> Result<BaseConsume
     client.set("group.id", "downlink-replica").set("enable.auto.commit", "false");
     client.set("auto.offset.reset", "error").set("isolation.level", "read_uncommitted");
     client.set("enable.partition.eof", "true").set("allow.auto.create.topics", "false");
+    // The queues are small: a full one must not rest for a second.
+    client.set("fetch.queue.backoff.ms", "20");
     client.set("queued.max.messages.kbytes", (queue_bytes >> 10).max(1).to_string());
     client.set("max.partition.fetch.bytes", queue_bytes.min(1 << 20).to_string());
     client.set_log_level(RDKafkaLogLevel::Warning);
