@@ -73,7 +73,7 @@ impl Segment {
                 return Err(Error::Damaged(format!("segment {name} has no readable header")));
             }
         };
-        let index = load_index(store.as_ref(), form);
+        let index = load_index(store.as_ref(), form)?;
         Ok(Self { header, form, store, index: RwLock::new(index) })
     }
 
@@ -189,10 +189,13 @@ impl Header {
 }
 
 /// The index in the footer, or else made from the blocks' headers.
-fn load_index(store: &dyn Store, form: Form) -> SegmentIndex {
+fn load_index(store: &dyn Store, form: Form) -> Result<SegmentIndex, Error> {
     if form == Form::Sealed {
         match store.get(keys::FOOTER).map(|footer| footer.map(|bytes| SegmentIndex::decode(&bytes))) {
-            Ok(Some(Ok(index))) => return index,
+            Ok(Some(Ok(index))) => return Ok(index),
+            Ok(Some(Err(Fault::Newer(found)))) => {
+                return Err(Error::NewerFormat { found, supported: FORMAT_VERSION });
+            }
             Ok(Some(Err(_)) | None) | Err(_) => {
                 tracing::warn!("damaged index of a sealed segment: making it anew")
             }
@@ -201,8 +204,9 @@ fn load_index(store: &dyn Store, form: Form) -> SegmentIndex {
     scan_index(store)
 }
 
-/// Reads the header of every block. Damaged ones are left out: their offsets become gaps.
-pub(crate) fn scan_index(store: &dyn Store) -> SegmentIndex {
+/// Reads the header of every block. Damaged ones are left out: their offsets become gaps. Those of a newer version are not
+/// damaged: without them the log would seem shorter than it is, and give their offsets away again.
+fn scan_index(store: &dyn Store) -> Result<SegmentIndex, Error> {
     let mut index = SegmentIndex::default();
     let mut from = Offset::FIRST;
     while let Ok(Some((key, value))) = store.at_or_after(&keys::block(from)) {
@@ -214,9 +218,12 @@ pub(crate) fn scan_index(store: &dyn Store) -> SegmentIndex {
                 index.push(header.summary, &header.signals, value.len());
             }
             Ok(_) => tracing::warn!(block = %first, "block is not where it should be"),
+            Err(block::DecodeError::NewerVersion { found }) => {
+                return Err(Error::NewerFormat { found, supported: block::VERSION_NEWEST });
+            }
             Err(error) => tracing::warn!(block = %first, %error, "damaged block"),
         }
         from = first.plus(1);
     }
-    index
+    Ok(index)
 }

@@ -221,6 +221,25 @@ fn a_log_of_a_newer_version_is_refused() {
     assert!(matches!(refused, Some(Error::NewerFormat { found: 3, supported: 2 })), "{refused:?}");
 }
 
+#[test]
+fn a_log_with_a_block_of_a_newer_version_is_refused_and_not_taken_for_a_shorter_one() {
+    let (engine, _) = filled();
+    let store = engine.open("00000000000000000106", Profile::Newest).unwrap();
+    let (key, mut value) = store.at_or_after(&[HEADER, &[0]].concat()).unwrap().expect("a block");
+    assert_eq!(value[0], 1, "the version comes first");
+    value[0] = 3;
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&value[..1]);
+    checksum.update(&value[5..]);
+    value[1..5].copy_from_slice(&checksum.finalize().to_le_bytes());
+    store.insert(&key, &value).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let clock = std::sync::Arc::new(SystemClock);
+    let refused = Log::open(std::sync::Arc::new(engine), clock, options()).err();
+    assert!(matches!(refused, Some(Error::NewerFormat { found: 3, supported: 2 })), "{refused:?}");
+}
+
 /// The same value, as version 3 would have written it: a version, fields, a checksum.
 pub(crate) fn newer(value: &[u8]) -> Vec<u8> {
     let mut content = value[..value.len() - 4].to_vec();
