@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use builder::BlockBuilder;
+pub(crate) use pick::Part;
 pub(crate) use runs::Runs;
 
 pub(crate) use crate::codec::VERSION_NEWEST;
@@ -374,14 +375,6 @@ impl Block {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         crate::codec::decode(bytes)
     }
-
-    /// Whether `bytes` hold this block, bit for bit, and also where they say something twice.
-    ///
-    /// # Errors
-    /// As [`Self::decode`].
-    pub(crate) fn is_kept_in(&self, bytes: &[u8]) -> Result<bool, DecodeError> {
-        crate::codec::is_kept_in(self, bytes)
-    }
 }
 
 /// What a row has in common with its neighbours.
@@ -395,5 +388,10 @@ struct RunValues {
 
 /// About how much memory one event's attributes hold.
 pub(crate) fn map_bytes(map: &BTreeMap<String, String>) -> usize {
-    64 + map.iter().map(|(key, value)| key.len() + value.len() + 64).sum::<usize>()
+    pairs_bytes(map.len()) + map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
+}
+
+/// The same for so many attributes without their texts.
+pub(crate) const fn pairs_bytes(pairs: usize) -> usize {
+    64 + pairs.saturating_mul(64)
 }

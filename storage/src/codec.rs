@@ -22,8 +22,6 @@ mod wire;
 
 pub use header::BlockHeader;
 
-use std::collections::HashSet;
-
 use crate::block::Block;
 use crate::event::SignalId;
 use wire::{Reader, Writer};
@@ -74,11 +72,14 @@ pub(crate) fn encode(block: &Block, effort: Effort) -> Vec<u8> {
         Effort::Fast => Version::Committed,
         Effort::Compact => Version::Sealed,
     };
-    let mut writer = Writer::new(effort, PREFIX_BYTES + block.len() * 8);
+    write(Writer::new(effort, PREFIX_BYTES + block.len() * 8), version, block)
+}
+
+fn write(mut writer: Writer, version: Version, block: &Block) -> Vec<u8> {
     writer.put_bytes(&[0; PREFIX_BYTES]);
     header::put(&mut writer, &block.header);
     if version == Version::Sealed {
-        rare::put(&mut writer, block);
+        rare::put(&mut writer, &block.columns, block.header.signals.len());
     }
     columns::put(&mut writer, version, &block.columns, block.header.signals.len());
     let mut bytes = writer.into_bytes();
@@ -90,12 +91,28 @@ pub(crate) fn encode(block: &Block, effort: Effort) -> Vec<u8> {
 
 /// See [`Block::decode`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
+    let (block, _) = decode_beside_copy(bytes)?;
+    Ok(block)
+}
+
+/// See [`Part::Compared`](crate::block::Part::Compared).
+pub(crate) fn decode_compared(bytes: &[u8]) -> Result<Block, DecodeError> {
+    let (block, copy) = decode_beside_copy(bytes)?;
+    if let Some(mut copy) = copy {
+        rare::check(&mut copy, &block.columns, block.header.signals.len())?;
+    }
+    Ok(block)
+}
+
+/// The block, and where the copy of the events of rare signals begins, if the version has one.
+fn decode_beside_copy(bytes: &[u8]) -> Result<(Block, Option<Reader<'_>>), DecodeError> {
     let (version, mut reader) = open(bytes)?;
     let header = header::read(&mut reader)?;
-    if version == Version::Sealed {
+    let copy = (version == Version::Sealed).then(|| reader.clone());
+    if copy.is_some() {
         rare::skip(&mut reader, header.signals.len())?;
     }
-    whole(reader, version, header)
+    Ok((whole(reader, version, header)?, copy))
 }
 
 /// See [`Block::decode_some`].
@@ -122,25 +139,6 @@ fn whole(mut reader: Reader<'_>, version: Version, header: BlockHeader) -> Resul
     columns::check(&columns, &header.summary)?;
     reader.finish()?;
     Ok(Block { header, columns, rows: None })
-}
-
-/// See [`Block::is_kept_in`].
-pub(crate) fn is_kept_in(block: &Block, bytes: &[u8]) -> Result<bool, DecodeError> {
-    if decode(bytes)? != *block {
-        return Ok(false);
-    }
-    let (version, mut reader) = open(bytes)?;
-    let signals = header::read(&mut reader)?.signals;
-    if version == Version::Committed {
-        return Ok(true);
-    }
-    let mut is_rare = vec![false; signals.len()];
-    let rare = rare::read_signals(&mut reader, signals.len())?;
-    rare.iter().for_each(|signal| is_rare[*signal as usize] = true);
-    let ids: HashSet<SignalId> = rare.iter().map(|signal| signals[*signal as usize].id).collect();
-    let copy = decode_some(bytes, |id| ids.contains(&id))?;
-    let rows = (0..block.len()).filter(|row| is_rare[block.signal_index(*row)]);
-    Ok(copy.events().eq(rows.map(|row| block.event(row))))
 }
 
 /// What a block says about itself, without decoding its columns.

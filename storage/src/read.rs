@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::block::Block;
+use crate::block::{Block, Part};
 use crate::error::Error;
 use crate::event::{Offset, SignalId, Timestamp};
 use crate::segment::{Found, Segment};
@@ -39,12 +39,12 @@ pub(crate) fn read(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) 
     }
     match shared.cached(from) {
         Some(block) => Ok(Chunk::Block(block)),
-        None => stored(shared, from, signals),
+        None => stored(shared, from, signals.map_or(Part::Whole, Part::Signals)),
     }
 }
 
 /// The same from disk, also where it is in memory.
-pub(crate) fn stored(shared: &Shared, from: Offset, signals: Option<&[SignalId]>) -> Result<Chunk, Error> {
+pub(crate) fn stored(shared: &Shared, from: Offset, part: Part<'_>) -> Result<Chunk, Error> {
     let head = shared.head();
     let Some((entry, end)) = shared.segments.locate(from) else {
         let oldest = shared.segments.oldest();
@@ -58,14 +58,14 @@ pub(crate) fn stored(shared: &Shared, from: Offset, signals: Option<&[SignalId]>
     };
     let end = end.unwrap_or(head).min(head);
     let Some(segment) = open(shared, entry)? else { return Ok(Chunk::Gap { first: from, end }) };
-    let wanted = match signals {
-        Some(signals) => match next_wanted(&segment, from, signals, end) {
+    let wanted = match part {
+        Part::Signals(signals) => match next_wanted(&segment, from, signals, end) {
             Ok(next) => next,
             Err(nothing) => return Ok(nothing),
         },
-        None => from,
+        Part::Whole | Part::Compared => from,
     };
-    match segment.read_some(wanted, end, signals)? {
+    match segment.read_part(wanted, end, part)? {
         Found::Block(block) => Ok(Chunk::Block(block)),
         Found::Missing { end, .. } => Ok(Chunk::Gap { first: wanted, end }),
     }
@@ -103,7 +103,8 @@ pub(crate) fn read_back(
         },
         None => before,
     };
-    match segment.read_some(wanted.minus(1), end.unwrap_or(head).min(head), signals)? {
+    let part = signals.map_or(Part::Whole, Part::Signals);
+    match segment.read_part(wanted.minus(1), end.unwrap_or(head).min(head), part)? {
         Found::Block(block) => Ok(Chunk::Block(block)),
         Found::Missing { first, .. } => Ok(Chunk::Gap { first, end: wanted }),
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::block::{Block, Effort};
+use crate::block::{Block, Effort, Part};
 use crate::engine::{Engine, Profile};
 use crate::error::Error;
 use crate::event::Offset;
@@ -288,7 +288,7 @@ impl Gathered {
             return self.write(&block.slice(0..aimed), sealed);
         }
         // The raw segment goes when this one is whole: its blocks must mean the same, bit for bit.
-        if block.is_kept_in(&encoded) != Ok(true) {
+        if Block::decode_part(&encoded, Part::Compared).as_ref() != Ok(block) {
             return Err(Error::Damaged(format!("block {} does not survive sealing", block.first_offset())));
         }
         sealed.put(block, &encoded)?;

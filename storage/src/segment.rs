@@ -4,12 +4,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use uuid::Uuid;
 
-use crate::block::{self, Block};
+use crate::block::{self, Block, Part};
 use crate::bytes::{Fault, Reader, Writer};
 use crate::copy::Beginning;
 use crate::engine::{self, Engine, Profile, Store};
 use crate::error::Error;
-use crate::event::{Offset, SignalId, Timestamp};
+use crate::event::{Offset, Timestamp};
 use crate::index::SegmentIndex;
 use crate::keys::{self, FORMAT_VERSION, Form, HEADER_VERSION};
 
@@ -110,16 +110,11 @@ impl Segment {
 
     /// What there is at `offset`, in a segment that ends before `end`.
     pub(crate) fn read(&self, offset: Offset, end: Offset) -> Result<Found, Error> {
-        self.read_some(offset, end, None)
+        self.read_part(offset, end, Part::Whole)
     }
 
-    /// The same; with `signals`, at least their events of the block.
-    pub(crate) fn read_some(
-        &self,
-        offset: Offset,
-        end: Offset,
-        signals: Option<&[SignalId]>,
-    ) -> Result<Found, Error> {
+    /// The same, of the block this part.
+    pub(crate) fn read_part(&self, offset: Offset, end: Offset, part: Part<'_>) -> Result<Found, Error> {
         let pair = match self.store.at_or_before(&keys::block(offset)) {
             Ok(pair) => pair,
             Err(engine::Error::Damaged(error)) => {
@@ -132,11 +127,7 @@ impl Segment {
         if let Some((key, value)) = pair
             && let Some(begin) = keys::block_offset(&key)
         {
-            let decoded = match signals {
-                Some(signals) => Block::decode_some(&value, signals),
-                None => Block::decode(&value),
-            };
-            match decoded {
+            match Block::decode_part(&value, part) {
                 Ok(block) if block.first_offset() == begin && block.end_offset() > offset => {
                     return Ok(Found::Block(Arc::new(block)));
                 }

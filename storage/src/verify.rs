@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::block::Block;
+use crate::block::{Block, Part};
 use crate::chain::{Chain, Hashed, end_of, link_of};
 use crate::error::Error;
 use crate::event::Offset;
@@ -41,7 +41,7 @@ pub struct Verified {
 pub enum Outcome {
     /// Their events were read.
     Whole,
-    /// Their events are lost to damage.
+    /// Their events are lost to damage, or are there twice and not the same.
     Damaged,
     /// Their events were read, but those from here on are not what was hashed when they had come, or the hash that was kept of
     /// them is not what it was.
@@ -89,7 +89,7 @@ impl Verification {
         }
         let block = match self.block.take().filter(|block| block.end_offset() > first) {
             Some(block) => block,
-            None => match read::stored(&self.shared, first, None)? {
+            None => match read::stored(&self.shared, first, Part::Compared)? {
                 Chunk::Block(block) => block,
                 Chunk::Gap { end, .. } | Chunk::Skipped { end } => {
                     (self.chain, self.is_whole) = (None, false);

@@ -73,10 +73,10 @@ impl BlockBuilder {
     pub(super) fn push_copy(&mut self, block: &Block, rows: Range<usize>) {
         let (first, columns) = (self.len() as u32, &block.columns);
         self.push_ingest_times(first, columns, rows.clone());
-        for (row, attributes) in &columns.attributes {
-            if rows.contains(&(*row as usize)) {
-                self.push_attributes(first + *row - rows.start as u32, attributes.clone());
-            }
+        let before = columns.attributes.partition_point(|(row, _)| (*row as usize) < rows.start);
+        let attributes = columns.attributes[before..].iter();
+        for (row, attributes) in attributes.take_while(|(row, _)| (*row as usize) < rows.end) {
+            self.push_attributes(first + *row - rows.start as u32, attributes.clone());
         }
         self.copy(columns, rows, block.signals().len(), |signal| block.signals()[signal].clone());
     }

@@ -6,6 +6,17 @@ use std::ops::Range;
 use super::{Block, DecodeError};
 use crate::event::{Offset, SignalId};
 
+/// What a reader wants of a block.
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    /// All of it.
+    Whole,
+    /// All of it; the events of rare signals, which are there once more, must be the same both times.
+    Compared,
+    /// At least the events of these signals.
+    Signals(&'a [SignalId]),
+}
+
 /// So many signals are compared one by one.
 const FEW_SIGNALS: usize = 16;
 
@@ -21,6 +32,18 @@ impl Block {
         }
         let signals: HashSet<_> = signals.iter().copied().collect();
         crate::codec::decode_some(bytes, |id| signals.contains(&id))
+    }
+
+    /// The part of the block in `bytes`.
+    ///
+    /// # Errors
+    /// As [`Block::decode`] or [`Block::decode_some`]; or if it is not the same where it is there twice.
+    pub(crate) fn decode_part(bytes: &[u8], part: Part<'_>) -> Result<Self, DecodeError> {
+        match part {
+            Part::Whole => Self::decode(bytes),
+            Part::Compared => crate::codec::decode_compared(bytes),
+            Part::Signals(signals) => Self::decode_some(bytes, signals),
+        }
     }
 
     /// How many of its events are not there.

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use super::{Block, BlockBuilder};
+use super::{Block, BlockBuilder, Columns};
 use crate::event::Offset;
 
 impl Block {
@@ -49,15 +49,37 @@ impl Block {
         requests.for_each(|record| builder.push_request(record.clone()));
         builder.finish(self.tally())
     }
+}
 
-    /// The events in these rows, which ascend, as if there were no others; without records.
-    ///
-    /// # Panics
-    /// If there is none, or if they go beyond the block.
-    pub(crate) fn gather(&self, rows: &[u32]) -> Self {
-        let first = *rows.first().expect("some rows are asked for") as usize;
-        let mut builder = BlockBuilder::new(self.first_offset(), self.event(first).ingest_time);
-        rows.iter().for_each(|row| builder.push_copy(self, *row as usize..*row as usize + 1));
-        builder.finish(self.tally())
+impl Columns {
+    /// These rows, which ascend, as if there were no others. `number` says which number each signal has there.
+    pub(crate) fn gather(&self, rows: &[u32], number: impl Fn(u32) -> u32) -> Self {
+        let mut gathered = Self::with_capacity(rows.len());
+        for row in rows.iter().map(|row| *row as usize) {
+            gathered.signal.push(number(self.signal[row]));
+            gathered.event_time.push(self.event_time[row]);
+            let (kind, bits) = gathered.take_value(self.value(row));
+            gathered.kind.push(kind);
+            gathered.bits.push(bits);
+        }
+        gathered.ingest_time = self.ingest_time.pick(rows);
+        gathered.quality = self.quality.pick(rows);
+        let mut places = vec![None; self.sources.len()];
+        for (row, source) in self.source.pick(rows).runs() {
+            let place = *places[source as usize].get_or_insert_with(|| {
+                gathered.sources.push(self.sources[source as usize].clone());
+                gathered.sources.len() as u32 - 1
+            });
+            gathered.source.push(row, place);
+        }
+        for (row, trace) in self.trace.pick(rows).runs() {
+            gathered.push_trace(row, &self.traces[trace as usize]);
+        }
+        let attributes = (0..).zip(rows).filter_map(|(place, row)| {
+            let attributes = self.attributes_of(*row as usize)?;
+            Some((place, attributes.clone()))
+        });
+        gathered.attributes = attributes.collect();
+        gathered
     }
 }

@@ -7,7 +7,8 @@ use crate::block::{Columns, Kind, Span, Summary};
 /// Writes the columns of a block with so many signals.
 pub(super) fn put(writer: &mut Writer, version: Version, columns: &Columns, signals: usize) {
     sequence::put(writer, version, &columns.signal, &columns.event_time, signals);
-    values::put(writer, &columns.signal, &grouped(&columns.signal, signals), &columns.kind, &columns.bits);
+    let (grouped, _) = grouped(&columns.signal, signals);
+    values::put(writer, &columns.signal, &grouped, &columns.kind, &columns.bits);
     put_blobs(writer, columns, Kind::String, columns.text.as_bytes());
     put_blobs(writer, columns, Kind::Bytes, &columns.bytes);
     extras::put(writer, columns);
@@ -21,7 +22,9 @@ pub(super) fn read(
     signals: usize,
 ) -> Result<Columns, DecodeError> {
     let (signal, event_time) = sequence::read(reader, version, rows, signals)?;
-    let (kind, mut bits) = values::read(reader, &signal, &grouped(&signal, signals))?;
+    let (grouped, ends) = grouped(&signal, signals);
+    check_order(&grouped, &ends)?;
+    let (kind, mut bits) = values::read(reader, &signal, &grouped)?;
     let text = read_blobs(reader, &kind, &mut bits, Kind::String)?;
     let text = String::from_utf8(text).map_err(|_| DecodeError::Malformed("text is not UTF-8"))?;
     let is_text = |(kind, bits): (&Kind, &u64)| {
@@ -51,8 +54,23 @@ pub(super) fn check(columns: &Columns, summary: &Summary) -> Result<(), DecodeEr
     Ok(())
 }
 
-/// All rows, signal by signal, each signal's in their order.
-pub(super) fn grouped(signal: &[u32], signals: usize) -> Vec<u32> {
+/// Refuses signals without rows, or in another order than that of their first rows; the rows are [`grouped`].
+fn check_order(grouped: &[u32], ends: &[u32]) -> Result<(), DecodeError> {
+    let (mut start, mut before) = (0, None);
+    let is_ordered = ends.iter().all(|&end| {
+        let rows = std::mem::replace(&mut start, end as usize)..end as usize;
+        let first = grouped[rows].first();
+        first > std::mem::replace(&mut before, first)
+    });
+    if is_ordered {
+        Ok(())
+    } else {
+        Err(DecodeError::Malformed("signals in another order than their events"))
+    }
+}
+
+/// All rows, signal by signal, each signal's in their order; and where those of each signal end.
+pub(super) fn grouped(signal: &[u32], signals: usize) -> (Vec<u32>, Vec<u32>) {
     let mut places = vec![0_u32; signals + 1];
     for &signal in signal {
         places[signal as usize + 1] += 1;
@@ -66,7 +84,8 @@ pub(super) fn grouped(signal: &[u32], signals: usize) -> Vec<u32> {
         grouped[*place as usize] = row as u32;
         *place += 1;
     }
-    grouped
+    places.truncate(signals);
+    (grouped, places)
 }
 
 /// The texts, or the bytes: the length of each, then all of them together.

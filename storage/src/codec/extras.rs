@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::DecodeError;
 use super::wire::{Buffer, Reader, Writer};
-use crate::block::{Columns, Runs};
+use crate::block::{BLOCK_BYTES_MAX, Columns, Runs, pairs_bytes};
 use crate::event::Quality;
 
 /// The qualities by their number in the format.
@@ -29,13 +29,13 @@ pub(super) fn put(writer: &mut Writer, columns: &Columns) {
 /// Reads those of `rows` rows into `columns`.
 pub(super) fn read(reader: &mut Reader<'_>, rows: usize, columns: &mut Columns) -> Result<(), DecodeError> {
     let bytes = reader.sized_section()?;
-    let mut reader = Reader::new(&bytes);
+    let mut reader = Reader::inside(&bytes);
     columns.ingest_time = read_runs(&mut reader, rows, Reader::time)?;
     columns.quality = read_runs(&mut reader, rows, |reader| {
         let number = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
         QUALITIES.get(number).copied().ok_or(DecodeError::Malformed("an unknown quality"))
     })?;
-    let sources = reader.count()?;
+    let sources = reader.count_to(rows)?;
     columns.sources = (0..sources).map(|_| reader.text().map(Arc::from)).collect::<Result<_, _>>()?;
     columns.source = read_runs(&mut reader, rows, |reader| {
         let source = reader.u32()?;
@@ -80,9 +80,11 @@ fn read_runs<'a, T: Copy + PartialEq>(
 ) -> Result<Runs<T>, DecodeError> {
     let mut runs = Runs::default();
     let mut next = 0;
-    for run in 0..reader.count()? {
+    for run in 0..reader.count_to(rows)? {
+        let before = next;
         let row = read_row(reader, &mut next, rows)?;
-        if (run == 0) != (row == 0) {
+        // The first begins with the first row, each other one behind the one before.
+        if (run == 0 && row > 0) || (run > 0 && row == before) {
             return Err(DecodeError::Malformed("a run without rows"));
         }
         runs.push(row, read_value(reader)?);
@@ -114,9 +116,10 @@ fn put_attributes(buffer: &mut Buffer, columns: &Columns) {
 type Attributes = Vec<(u32, BTreeMap<String, String>)>;
 
 fn read_attributes(reader: &mut Reader<'_>, rows: usize) -> Result<Attributes, DecodeError> {
-    let count = reader.count()?.min(rows);
+    let count = reader.count_to(rows)?;
     let mut attributes: Attributes = Vec::with_capacity(count);
     let mut previous = 0;
+    let mut room = BLOCK_BYTES_MAX;
     for _ in 0..count {
         let row = read_row(reader, &mut previous, rows)?;
         if attributes.last().is_some_and(|(before, _)| *before == row) {
@@ -124,6 +127,8 @@ fn read_attributes(reader: &mut Reader<'_>, rows: usize) -> Result<Attributes, D
         }
         let mut map = BTreeMap::new();
         let pairs = reader.count()?;
+        let left = room.checked_sub(pairs_bytes(pairs));
+        room = left.ok_or(DecodeError::Malformed("more attributes than a block holds"))?;
         for _ in 0..pairs {
             map.insert(reader.text()?.to_owned(), reader.text()?.to_owned());
         }

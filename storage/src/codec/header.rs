@@ -53,12 +53,13 @@ pub(super) fn put(writer: &mut Writer, header: &BlockHeader) {
 /// Reads the header.
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<BlockHeader, DecodeError> {
     let bytes = reader.sized_section()?;
-    let mut reader = Reader::new(&bytes);
+    let mut reader = Reader::inside(&bytes);
     let summary = read_summary(&mut reader)?;
     let tally = Tally { duplicate_events: reader.u64()?, rejected_events: reader.u64()? };
-    let signals = read_signals(&mut reader, summary.events as usize)?;
-    let batches = read_batches(&mut reader, summary.first_offset)?;
-    let requests = read_requests(&mut reader, summary.first_offset)?;
+    let rows = summary.events as usize;
+    let signals = read_signals(&mut reader, rows)?;
+    let batches = read_batches(&mut reader, rows, summary.first_offset)?;
+    let requests = read_requests(&mut reader, rows, summary.first_offset)?;
     reader.finish()?;
     Ok(BlockHeader { summary, signals, batches, requests, tally })
 }
@@ -104,10 +105,7 @@ fn put_signals(buffer: &mut Buffer, signals: &[BlockSignal]) {
 }
 
 fn read_signals(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<BlockSignal>, DecodeError> {
-    let count = reader.count()?;
-    if count > rows {
-        return Err(DecodeError::Malformed("more signals than events"));
-    }
+    let count = reader.count_to(rows)?;
     let mut ids = Vec::with_capacity(count);
     let mut id = 0_i64;
     for _ in 0..count {
@@ -139,8 +137,13 @@ fn put_batches(buffer: &mut Buffer, header: &BlockHeader) {
     }
 }
 
-fn read_batches(reader: &mut Reader<'_>, first_offset: Offset) -> Result<Vec<BatchRecord>, DecodeError> {
-    let count = reader.count()?;
+/// At least one event was taken of each batch.
+fn read_batches(
+    reader: &mut Reader<'_>,
+    rows: usize,
+    first_offset: Offset,
+) -> Result<Vec<BatchRecord>, DecodeError> {
+    let count = reader.count_to(rows)?;
     let mut batches = Vec::new();
     let mut producers: Vec<Arc<str>> = Vec::new();
     let (mut sequence, mut offset) = (0_u64, first_offset.get());
@@ -171,8 +174,13 @@ fn put_requests(buffer: &mut Buffer, header: &BlockHeader) {
     }
 }
 
-fn read_requests(reader: &mut Reader<'_>, first_offset: Offset) -> Result<Vec<RequestRecord>, DecodeError> {
-    let count = reader.count()?;
+/// At least one event was taken of each request.
+fn read_requests(
+    reader: &mut Reader<'_>,
+    rows: usize,
+    first_offset: Offset,
+) -> Result<Vec<RequestRecord>, DecodeError> {
+    let count = reader.count_to(rows)?;
     let mut requests = Vec::new();
     let mut offset = first_offset.get();
     for _ in 0..count {

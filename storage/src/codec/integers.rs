@@ -8,7 +8,7 @@ use std::ops::{BitOrAssign, Range, Shl};
 use super::DecodeError;
 use super::wire::{Reader, Writer};
 
-/// Fewer values than these have their planes in one section.
+/// Fewer values than these have their planes in one section: part of the format.
 const OWN_SECTION_VALUES_MIN: usize = 4096;
 
 /// Writes `values`.

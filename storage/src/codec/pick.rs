@@ -19,7 +19,7 @@ pub(super) fn read(
         return Ok(None);
     }
     let picked = sequence::read_some(&mut reader, version, rows, wanted)?;
-    let grouped = columns::grouped(&picked.signal, wanted.len());
+    let (grouped, _) = columns::grouped(&picked.signal, wanted.len());
     let spans = spans(&picked.counts, wanted);
     let ((kind, bits), counts) = values::read_spans(&mut reader, rows, &spans, &picked.signal, &grouped)?;
     if kind.iter().any(|kind| matches!(kind, Kind::String | Kind::Bytes)) {

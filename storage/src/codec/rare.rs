@@ -5,47 +5,67 @@
 
 use super::wire::{Reader, Writer};
 use super::{DecodeError, Version, columns, integers, pick};
-use crate::block::{Block, Columns, Kind, Span, map_bytes};
+use crate::block::{Columns, Kind, Span, map_bytes};
 
-/// Of all bytes of events, as they are in memory, those of rare signals are at most one in so many. Measured on the
-/// recorded day: they take 0.13 bytes an event, a seventeenth of the block.
-const SHARE: usize = 64;
-/// What an event takes beside texts and attributes, about.
+/// What an event takes beside texts and tables, about.
 const EVENT_BYTES: usize = 16;
+/// Of what all events take, those of rare signals take at most one in so many, with all their texts and tables. Measured on
+/// the recorded day: they take 0.13 bytes an event, a seventeenth of the block.
+const SHARE: usize = 64;
 
 const BAD_ROWS: DecodeError = DecodeError::Malformed("rows of rare signals beyond the end");
 
-/// Writes the copy of the events of the signals that are rare in `block`.
-pub(super) fn put(writer: &mut Writer, block: &Block) {
-    let is_rare = find(block);
-    let rows: Vec<u32> = (0..)
-        .zip(&block.columns.signal)
-        .filter(|(_, of)| is_rare[**of as usize])
-        .map(|(row, _)| row)
-        .collect();
-    writer.put_u64(is_rare.iter().filter(|is_rare| **is_rare).count() as u64);
-    if rows.is_empty() {
+/// Writes the copy of the events of the signals that are rare in a block with so many signals.
+pub(super) fn put(writer: &mut Writer, columns: &Columns, signals: usize) {
+    let (rare, rows) = find(columns, signals);
+    writer.put_u64(rare.len() as u64);
+    if rare.is_empty() {
         return;
     }
     // In both they are in the order of their first events.
     let mut next = 0;
-    for (signal, _) in (0..).zip(&is_rare).filter(|(_, is_rare)| **is_rare) {
-        writer.put_u64(signal - std::mem::replace(&mut next, signal + 1));
+    let mut numbers = vec![0; signals];
+    for (number, signal) in (0..).zip(&rare) {
+        writer.put_u64(u64::from(signal - std::mem::replace(&mut next, signal + 1)));
+        numbers[*signal as usize] = number;
     }
-    let copy = block.gather(&rows);
     let mut section = Writer::plain();
     let mut next = 0;
     let steps = rows.iter().map(|&row| u64::from(row - std::mem::replace(&mut next, row + 1)));
     section.put_u64(rows.len() as u64);
     integers::put(&mut section, &steps.collect::<Vec<_>>());
-    columns::put(&mut section, Version::Committed, &copy.columns, copy.header.signals.len());
+    let copy = columns.gather(&rows, |signal| numbers[signal as usize]);
+    columns::put(&mut section, Version::Committed, &copy, rare.len());
     writer.put_sized_section(&section.into_bytes());
 }
 
-/// Which signals are rare: those with the fewest bytes of events, as many as do not take more than their share.
-fn find(block: &Block) -> Vec<bool> {
-    let columns = &block.columns;
-    let mut bytes = vec![0; block.header.signals.len()];
+/// Which signals are rare, and their rows: those that take the fewest bytes, as many as do not take more than their share.
+/// Both ascend.
+fn find(columns: &Columns, signals: usize) -> (Vec<u32>, Vec<u32>) {
+    let bytes = signal_bytes(columns, signals);
+    let (grouped, ends) = columns::grouped(&columns.signal, signals);
+    let mut by_bytes: Vec<usize> = (0..signals).collect();
+    by_bytes.sort_by_key(|signal| bytes[*signal]);
+    let mut tables = Tables::new(columns);
+    let mut left = columns.signal.len() * EVENT_BYTES / SHARE;
+    let (mut rare, mut rows) = (Vec::new(), Vec::new());
+    for signal in by_bytes {
+        let Some(rest) = left.checked_sub(bytes[signal]) else { break };
+        let begin = signal.checked_sub(1).map_or(0, |before| ends[before]);
+        let of_signal = &grouped[begin as usize..ends[signal] as usize];
+        let Some(rest) = rest.checked_sub(of_signal.iter().map(|row| tables.take(*row)).sum()) else { break };
+        left = rest;
+        rare.push(signal as u32);
+        rows.extend_from_slice(of_signal);
+    }
+    rare.sort_unstable();
+    rows.sort_unstable();
+    (rare, rows)
+}
+
+/// What the events of each signal take, without what they have in common with others.
+fn signal_bytes(columns: &Columns, signals: usize) -> Vec<usize> {
+    let mut bytes = vec![0; signals];
     for ((signal, kind), bits) in columns.signal.iter().zip(&columns.kind).zip(&columns.bits) {
         let blob = match kind {
             Kind::String | Kind::Bytes => Span::from_bits(*bits).range().len(),
@@ -56,16 +76,32 @@ fn find(block: &Block) -> Vec<bool> {
     for (row, attributes) in &columns.attributes {
         bytes[columns.signal[*row as usize] as usize] += map_bytes(attributes);
     }
-    let mut left = bytes.iter().sum::<usize>() / SHARE;
-    let mut signals: Vec<usize> = (0..bytes.len()).collect();
-    signals.sort_by_key(|signal| bytes[*signal]);
-    let mut is_rare = vec![false; bytes.len()];
-    for signal in signals {
-        let Some(rest) = left.checked_sub(bytes[signal]) else { break };
-        left = rest;
-        is_rare[signal] = true;
+    bytes
+}
+
+/// Which sources and trace contexts the copy has already: each is there once.
+struct Tables<'a> {
+    columns: &'a Columns,
+    sources: Vec<bool>,
+    traces: Vec<bool>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(columns: &'a Columns) -> Self {
+        let [sources, traces] = [columns.sources.len(), columns.traces.len()].map(|all| vec![false; all]);
+        Self { columns, sources, traces }
     }
-    is_rare
+
+    /// Adds those of a row; gives the bytes that this takes.
+    fn take(&mut self, row: u32) -> usize {
+        let Self { columns, sources, traces } = self;
+        let source = columns.source.get(row as usize) as usize;
+        let trace = columns.trace.get(row as usize) as usize;
+        let has_source = std::mem::replace(&mut sources[source], true);
+        let has_trace = std::mem::replace(&mut traces[trace], true);
+        let source = if has_source { 0 } else { columns.sources[source].len() };
+        source + if has_trace { 0 } else { columns.traces[trace].len() }
+    }
 }
 
 /// Reads which of so many signals there is a copy of, in ascending order. The section follows, if there are any.
@@ -104,7 +140,7 @@ pub(super) fn read(
         return Ok(None);
     }
     let section = reader.sized_section()?;
-    let mut section = Reader::new(&section);
+    let mut section = Reader::inside(&section);
     let rows = read_rows(&mut section, block_rows)?;
     let (rows, mut columns) = match pick::read(section.clone(), Version::Committed, rows.len(), &is_wanted)? {
         Some((places, columns)) => (places.iter().map(|place| rows[*place as usize]).collect(), columns),
@@ -116,6 +152,20 @@ pub(super) fn read(
     };
     columns.signal.iter_mut().for_each(|signal| *signal = rare[*signal as usize]);
     Ok(Some((rows, columns)))
+}
+
+/// Refuses a copy that is not what [`put`] would write for these columns of a block with so many signals.
+pub(super) fn check(reader: &mut Reader<'_>, columns: &Columns, signals: usize) -> Result<(), DecodeError> {
+    let mut is_rare = vec![false; signals];
+    read_signals(&mut reader.clone(), signals)?.iter().for_each(|signal| is_rare[*signal as usize] = true);
+    let Some((rows, copy)) = read(reader, columns.signal.len(), &is_rare)? else { return Ok(()) };
+    let rare = (0..).zip(&columns.signal).filter(|(_, signal)| is_rare[**signal as usize]);
+    let rare: Vec<u32> = rare.map(|(row, _)| row).collect();
+    if rows == rare && copy == columns.gather(&rare, |signal| signal) {
+        Ok(())
+    } else {
+        Err(DecodeError::Malformed("a copy of rare signals' events that is none"))
+    }
 }
 
 fn read_rows(section: &mut Reader<'_>, block_rows: usize) -> Result<Vec<u32>, DecodeError> {

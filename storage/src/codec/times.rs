@@ -147,7 +147,7 @@ impl Clock {
     /// The time so many nanoseconds after the last.
     #[inline]
     pub(super) fn step(&mut self, nanos: i64) -> Result<Timestamp, DecodeError> {
-        self.nano = self.nano.wrapping_add(nanos);
+        self.nano = self.nano.checked_add(nanos).ok_or(BAD_TIME)?;
         if !(0..1_000_000_000).contains(&self.nano) {
             self.second = self.second.wrapping_add(self.nano.div_euclid(1_000_000_000));
             self.nano = self.nano.rem_euclid(1_000_000_000);

@@ -3,7 +3,7 @@
 //! Telemetry comes in cycles, and of signals and steps together more repeats itself than of each alone. A step may need
 //! many bytes, as times seldom are whole numbers of anything, but there are few different ones.
 
-use super::times::{Clock, near_nanos};
+use super::times::{BAD_TIME, Clock, near_nanos};
 use super::wire::{Reader, Writer, unzigzag, zigzag};
 use super::{DecodeError, integers};
 use crate::event::Timestamp;
@@ -81,14 +81,19 @@ pub(super) fn read(
 ) -> Result<(Vec<u32>, Vec<Timestamp>), DecodeError> {
     let Tokens { first, steps, tokens } = Tokens::read(reader, rows)?;
     let (mut signal, mut event_time) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-    let (mut clock, mut now) = (Clock::new(first), first);
+    let (mut clock, mut now, mut since_first) = (Clock::new(first), first, 0_i64);
     for token in tokens {
         match (token as usize).checked_sub(signals) {
             None => {
                 signal.push(token);
                 event_time.push(now);
             }
-            Some(step) => now = clock.step(*steps.get(step).ok_or(BAD_TOKENS)?)?,
+            Some(step) => {
+                let step = *steps.get(step).ok_or(BAD_TOKENS)?;
+                // Beyond, it would be another time for who adds up to the rows that are wanted only.
+                since_first = since_first.checked_add(step).ok_or(BAD_TIME)?;
+                now = clock.step(step)?;
+            }
         }
     }
     if signal.len() == rows { Ok((signal, event_time)) } else { Err(BAD_TOKENS) }
@@ -138,6 +143,18 @@ pub(super) fn read_some(
         row += u32::from(meaning.rows);
         since_first = since_first.wrapping_add(meaning.nanos);
     }
+    check_sums(&tokens, &meanings)?;
     picked.counts = meanings.iter().take(wanted.len()).map(|meaning| meaning.count as usize).collect();
     if row as usize == rows { Ok(picked) } else { Err(BAD_TOKENS) }
+}
+
+/// Refuses steps whose sum is beyond 64 bits anywhere. That is looked at one by one only if it may be.
+#[inline(never)]
+fn check_sums(tokens: &[u32], meanings: &[Meaning]) -> Result<(), DecodeError> {
+    let nanos = |meaning: &Meaning| u128::from(meaning.nanos.unsigned_abs()) * u128::from(meaning.count);
+    if meanings.iter().map(nanos).sum::<u128>() <= i64::MAX as u128 {
+        return Ok(());
+    }
+    let mut steps = tokens.iter().map(|token| meanings[*token as usize].nanos);
+    steps.try_fold(0_i64, i64::checked_add).map(|_| ()).ok_or(BAD_TIME)
 }

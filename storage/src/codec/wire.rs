@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::{DecodeError, Effort};
+use crate::block::BLOCK_BYTES_MAX;
 use crate::event::{Offset, Timestamp};
 
-/// The most bytes a section may expand to.
-const SECTION_BYTES_MAX: usize = 1 << 30;
+/// The most bytes that what is compressed of a value may expand to, all sections together: more than a block holds.
+const EXPANDED_BYTES_MAX: usize = 2 * BLOCK_BYTES_MAX;
 /// No zstd frame expands further than this: its densest block makes 128 KiB of 4 bytes.
 const EXPANSION_MAX: usize = 1 << 15;
 
@@ -78,7 +79,7 @@ impl Writer {
 
     /// A section whose length the reader cannot know.
     pub(super) fn put_sized_section(&mut self, raw: &[u8]) {
-        assert!(raw.len() <= SECTION_BYTES_MAX, "blocks are bounded");
+        assert!(raw.len() <= EXPANDED_BYTES_MAX, "blocks are bounded");
         self.put_u64(raw.len() as u64);
         self.put_section(raw);
     }
@@ -146,12 +147,24 @@ fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
 #[derive(Clone)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
+    /// How many bytes compressed sections may still expand to.
+    room: usize,
 }
 
 impl<'a> Reader<'a> {
     /// From the beginning of `bytes`.
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+        Self::with_room(bytes, EXPANDED_BYTES_MAX)
+    }
+
+    /// From the beginning of what was in a section: nothing in there is compressed once more.
+    pub(super) const fn inside(bytes: &'a [u8]) -> Self {
+        Self::with_room(bytes, 0)
+    }
+
+    /// The same, where compressed sections expand to at most `room` bytes.
+    pub(super) const fn with_room(bytes: &'a [u8], room: usize) -> Self {
+        Self { bytes, room }
     }
 
     /// Everything has been read.
@@ -208,6 +221,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number of things of which there are at most `most`, each at least one byte long.
+    pub(super) fn count_to(&mut self, most: usize) -> Result<usize, DecodeError> {
+        let count = self.count()?;
+        if count <= most { Ok(count) } else { Err(DecodeError::Malformed("more of something than events")) }
+    }
+
     /// See [`Buffer::put_blob`].
     pub(super) fn blob(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.count()?;
@@ -234,9 +253,6 @@ impl<'a> Reader<'a> {
     /// See [`Writer::put_sized_section`].
     pub(super) fn sized_section(&mut self) -> Result<Vec<u8>, DecodeError> {
         let length = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
-        if length > SECTION_BYTES_MAX {
-            return Err(DecodeError::Malformed("a section is too long"));
-        }
         let mut raw = Vec::new();
         self.section(length, &mut raw)?;
         Ok(raw)
@@ -270,6 +286,7 @@ impl<'a> Reader<'a> {
         if stored.len() > length || stored.len().saturating_mul(EXPANSION_MAX) < length {
             return Err(DecodeError::Malformed("a section has an impossible length"));
         }
+        self.room = self.room.checked_sub(length).ok_or(DecodeError::Malformed("too much is compressed"))?;
         raw.reserve_exact(length);
         let found = DECOMPRESSOR.with_borrow_mut(|zstd| zstd.decompress_to_buffer(stored, raw).ok());
         if found == Some(length) {

@@ -1,5 +1,6 @@
 //! What was altered on disk so that it still looks whole is noticed by the hash that was made when it came.
 
+use downlink_storage::block::Block;
 use downlink_storage::engine::memory::MemoryEngine;
 use downlink_storage::engine::{Engine, Profile};
 use downlink_storage::{Error, Event, LINK_EVENTS, Log, Options, Outcome, Value, Verified, Wait};
@@ -106,6 +107,55 @@ fn damage_is_found_and_what_comes_after_it_is_compared_again() {
     let (found, _) = verify(&log, 1, head);
     assert_eq!(found[1].outcome, Outcome::Changed { since: offset(LINK_EVENTS + 1) });
     assert_eq!(found.len(), 2);
+}
+
+/// Whoever wants all signals does not look at the copy of the events of the rare ones.
+#[test]
+fn a_copy_of_rare_signals_events_that_is_another_is_found() {
+    let engine = MemoryEngine::new();
+    let log = open(&engine, &options());
+    let name = |signal: &str| signal.to_owned();
+    let frequent = events(1, 5_000).into_iter().map(|event| Event { signal: name("frequent"), ..event });
+    let rare = events(6_000, 3).into_iter().map(|event| Event { signal: name("rare"), ..event });
+    fill(&log, &frequent.chain(rare).collect::<Vec<_>>());
+    log.roll(Wait::UntilSealed).unwrap();
+    assert_eq!(verify(&log, 1, 5_004), (Vec::new(), true));
+    let rare = log.match_signals(|name| name == "rare");
+    drop(log);
+
+    let (sealed, key) = (format!("{SEGMENT}.sealed"), [&[1][..], &1_u64.to_be_bytes()].concat());
+    let store = engine.open(&sealed, Profile::Sealed).unwrap();
+    let value = store.get(&key).unwrap().expect("a block");
+    let whole = Block::decode(&value).unwrap();
+    let events_of = |block: &Block| -> Vec<_> {
+        let events = block.events().filter(|event| rare.contains(&event.signal_id));
+        events.map(|event| (event.offset, event.to_event())).collect()
+    };
+    let other = (5..value.len()).map(|place| {
+        let mut other = value.clone();
+        other[place] ^= 1;
+        reseal(&mut other);
+        other
+    });
+    let is_other_for_rare = |other: &Vec<u8>| {
+        let some = Block::decode_some(other, &rare);
+        Block::decode(other).as_ref() == Ok(&whole)
+            && some.is_ok_and(|some| events_of(&some) != events_of(&whole))
+    };
+    let other = other.into_iter().find(is_other_for_rare).expect("a bit of a value in the copy");
+    store.insert(&key, &other).unwrap();
+    drop(store);
+    let log = open(&engine, &options());
+    let damaged = Verified { first: offset(1), end: offset(5_004), outcome: Outcome::Damaged, bytes: 0 };
+    assert_eq!(verify(&log, 1, 5_004), (vec![damaged], false));
+}
+
+/// Gives a block the checksum that it should have.
+fn reseal(block: &mut [u8]) {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&block[..1]);
+    checksum.update(&block[5..]);
+    block[1..5].copy_from_slice(&checksum.finalize().to_le_bytes());
 }
 
 #[test]
