@@ -112,6 +112,14 @@ struct Filling {
     is_full: bool,
 }
 
+/// At which row of a block a piece was full.
+enum Stopped {
+    /// That row does not belong to it.
+    Before(usize),
+    /// That row was the last of it.
+    Behind(usize),
+}
+
 /// What there is at some place.
 enum Next {
     Block(Arc<Block>),
@@ -243,55 +251,59 @@ impl Scan {
         let (low, high) = way.ends(piece.next, until);
         let rows = block.rows_between(low, high);
         piece.rows += block.rows_left_out() / ROWS_PASSED_OVER;
-        let passed = match way {
-            Way::Forwards => self.fill(block.events_in(rows.clone()), piece, most, visit),
-            Way::Backwards => self.fill(rows.clone().rev().map(|row| block.event(row)), piece, most, visit),
-        };
-        // Behind the last event looked at; behind the block, as far as it is wanted, if all were.
-        piece.next = match way {
-            _ if passed == rows.len() => {
-                way.first(way.ends(block.first_offset(), block.end_offset()).1, until)
+        let at = |row| (row, block.event(row));
+        let stopped = match (way, self.filter.wanted_in(block)) {
+            (Way::Forwards, None) => {
+                self.fill(rows.clone().zip(block.events_in(rows.clone())), piece, most, visit)
             }
-            Way::Forwards => block.offset(rows.start + passed),
-            Way::Backwards => block.offset(rows.end - 1 - passed).plus(1),
+            (Way::Backwards, None) => self.fill(rows.clone().rev().map(at), piece, most, visit),
+            (way, Some(wanted)) => {
+                piece.rows += rows.len() / ROWS_PASSED_OVER;
+                let rows = block.rows_of(rows.clone(), &wanted);
+                match way {
+                    Way::Forwards => self.fill(rows.map(at), piece, most, visit),
+                    Way::Backwards => self.fill(rows.rev().map(at), piece, most, visit),
+                }
+            }
         };
-        piece.is_full |= piece.rows >= ROWS_MAX;
+        let ends_of = |row| way.ends(block.offset(row), block.offset(row).plus(1));
+        piece.next = match stopped {
+            Some(Stopped::Before(row)) => ends_of(row).0,
+            Some(Stopped::Behind(row)) => ends_of(row).1,
+            None => way.first(way.ends(block.first_offset(), block.end_offset()).1, until),
+        };
+        piece.is_full |= stopped.is_some() || piece.rows >= ROWS_MAX;
     }
 
-    /// Gives what is wanted of `events` to `visit` until the piece is full. Says how many events it is done with.
+    /// Gives what is wanted of `events`, each with its row, to `visit` until the piece is full: says where that was.
     fn fill<'a>(
         &mut self,
-        events: impl Iterator<Item = EventRef<'a>>,
+        events: impl Iterator<Item = (usize, EventRef<'a>)>,
         piece: &mut Filling,
         most: PieceMax,
         visit: &mut dyn FnMut(&EventRef<'_>) -> Option<usize>,
-    ) -> usize {
-        let mut passed = 0;
-        for event in events {
+    ) -> Option<Stopped> {
+        for (row, event) in events {
             if self.filter.wants(&event) {
                 let value_bytes = value_bytes(event.value);
                 if piece.matched == 0 && value_bytes > most.alone {
                     self.large = Some(value_bytes);
-                    piece.is_full = true;
-                    break;
+                    return Some(Stopped::Before(row));
                 }
                 // A large event does not join others.
                 let joins = piece.matched == 0 || piece.bytes + value_bytes <= most.bytes;
                 let Some(bytes) = joins.then(|| visit(&event)).flatten() else {
-                    piece.is_full = true;
-                    break;
+                    return Some(Stopped::Before(row));
                 };
                 piece.bytes += bytes;
                 piece.matched += 1;
             }
-            passed += 1;
             piece.rows += 1;
             if piece.matched == most.events || piece.bytes >= most.bytes || piece.rows >= ROWS_MAX {
-                piece.is_full = true;
-                break;
+                return Some(Stopped::Behind(row));
             }
         }
-        passed
+        None
     }
 
     fn held(&self, offset: Offset) -> Option<&Arc<Block>> {

@@ -8,7 +8,6 @@ use tonic::Status;
 
 use super::Shared;
 use super::convert::{timestamp, wire_time};
-use super::definition::Brief;
 use super::latest::{latest_value, newest};
 use super::request::{Page, invalid};
 use super::status::{Refusal, status};
@@ -93,10 +92,10 @@ async fn search(
     Ok(shared.newest("latest", page).await??)
 }
 
-/// What there was of a signal, by its definition of today.
+/// What there was of a signal.
 fn value(log: &Log, past: Past, present: Timestamp) -> Result<Option<LatestValue>, Refusal> {
     let Some(latest) = past.latest else { return Ok(None) };
-    let value = latest_value(latest, Brief::of(log, &past.name)?, present);
+    let value = latest_value(log, latest, present)?;
     Ok(Some(LatestValue { unchanged_since: past.unchanged_since.map(wire_time), ..value }))
 }
 

@@ -7,12 +7,14 @@ use bytes::Buf as _;
 use downlink_proto::v1::{AppendRequest, AppendStreamRequest, DefineSignalsRequest, ErrorReason};
 use prost::DecodeError;
 use prost::Message;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
+use self::fields::{Field, fields};
 use super::status::Refusal;
+
+pub(super) mod fields;
 
 /// Events smaller than this are not looked into: what they can become in memory is bounded by their number.
 const SMALL_EVENT_BYTES: usize = 4096;
@@ -202,41 +204,6 @@ impl Outline {
         let message = format!("the batch has {found} {what}, the most is {most}: send smaller ones");
         Some(Refusal::new(ErrorReason::BatchTooLarge, message).with("found", found).with("most", most))
     }
-}
-
-/// A field's value, as far as anybody here wants it.
-enum Field<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    Other,
-}
-
-/// Visits the fields of an encoded message.
-fn fields(
-    mut message: &[u8],
-    mut visit: impl FnMut(u32, Field<'_>) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    while message.has_remaining() {
-        let (field, wire_type) = decode_key(&mut message)?;
-        let value = match wire_type {
-            WireType::Varint => Field::Number(decode_varint(&mut message)?),
-            WireType::LengthDelimited => {
-                let length = usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX);
-                let Some((bytes, rest)) = message.split_at_checked(length) else {
-                    #[expect(deprecated, reason = "prost has no other way to make its error")]
-                    return Err(DecodeError::new("buffer underflow"));
-                };
-                message = rest;
-                Field::Bytes(bytes)
-            }
-            WireType::SixtyFourBit | WireType::ThirtyTwoBit | WireType::StartGroup | WireType::EndGroup => {
-                skip_field(wire_type, field, &mut message, DecodeContext::default())?;
-                Field::Other
-            }
-        };
-        visit(field, value)?;
-    }
-    Ok(())
 }
 
 /// Decodes `T` within bounds, encodes `U`.

@@ -1,12 +1,15 @@
 //! Definitions of signals: events on `_signal/<name>` whose value is an encoded `downlink.v1.Signal`.
 
+mod brief;
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use downlink_proto::v1::{Limit, Signal, ValueType, limit::Severity};
 use downlink_storage::{Event, Latest, Log, Quality, Timestamp, Value};
-use prost::Message;
+use prost::Message as _;
 
+pub(crate) use self::brief::Brief;
 use super::checks::Checks;
 use super::convert::duration;
 use super::request::invalid;
@@ -30,8 +33,6 @@ const STATES_MAX: usize = 1_024;
 const LIMITS_MAX: usize = 16;
 /// The longest period, about ten years.
 const PERIOD_SECONDS_MAX: u64 = 315_576_000;
-/// A value that is older than so many periods is stale: one or two may be lost, three are a silence.
-const STALE_AFTER_PERIODS: u32 = 3;
 
 /// The definitions as they are kept; all refusals as one if there are any.
 pub(crate) fn accepted(definitions: Vec<Signal>, checks: &Checks) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
@@ -176,62 +177,4 @@ pub(crate) fn decoded(bytes: &[u8]) -> Option<Signal> {
 /// Where exactly this definition of a signal is kept, if it is the present one.
 pub(crate) fn offset_of(log: &Log, name: &str, definition: &[u8]) -> Result<Option<u64>, Refusal> {
     kept(log, name, |latest, bytes| (bytes == definition).then(|| latest.offset.get()))
-}
-
-/// What a signal's newest value is to be seen with: a part of its definition. The rest of it is passed over, so
-/// that the newest values of all signals do not cost the decoding of all their definitions.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Brief {
-    #[prost(string, tag = "5")]
-    pub(crate) unit: String,
-    #[prost(btree_map = "sint64, string", tag = "7")]
-    pub(crate) states: BTreeMap<i64, String>,
-    #[prost(message, optional, tag = "8")]
-    pub(crate) expected_period: Option<prost_types::Duration>,
-}
-
-impl Brief {
-    /// That of a signal; an empty one if it has no definition.
-    pub(crate) fn of(log: &Log, name: &str) -> Result<Self, Refusal> {
-        Ok(kept(log, name, |_, bytes| Self::decode(bytes).ok())?.unwrap_or_default())
-    }
-
-    /// Whether a value of this age is older than the definition expects.
-    pub(crate) fn is_outlived(&self, age: Duration) -> bool {
-        let period = self.expected_period.and_then(|period| duration(period, "expected_period").ok());
-        period.is_some_and(|period| age > period.saturating_mul(STALE_AFTER_PERIODS))
-    }
-
-    /// The label of a state; empty if the value is none that has one.
-    pub(crate) fn label(mut self, value: &Value) -> String {
-        let Value::Int(code) = value else { return String::new() };
-        self.states.remove(code).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_brief_is_a_part_of_the_definition() {
-        let definition = Signal {
-            name: "a".to_owned(),
-            display_name: "A".to_owned(),
-            description: "what it is".to_owned(),
-            unit: "mm[Hg]".to_owned(),
-            states: BTreeMap::from([(-1, "off".to_owned()), (7, "on".to_owned())]),
-            expected_period: Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 }),
-            limits: vec![Limit { severity: Severity::Watch.into(), low: Some(-1.0), high: None }],
-            ..Signal::default()
-        };
-        let brief = Brief::decode(&*definition.encode_to_vec()).unwrap();
-        assert_eq!((&brief.unit, &brief.states), (&definition.unit, &definition.states));
-        assert_eq!(brief.expected_period, definition.expected_period);
-        assert!(!brief.is_outlived(Duration::from_millis(7_500)));
-        assert!(brief.is_outlived(Duration::from_millis(7_501)));
-        assert!(!Brief::default().is_outlived(Duration::MAX));
-        assert_eq!(brief.clone().label(&Value::Int(7)), "on");
-        assert_eq!(brief.label(&Value::Double(7.0)), "");
-    }
 }

@@ -32,8 +32,7 @@ pub(crate) async fn get_latest(
         let head = log.head();
         let entries = newest(&log, &names, &page)?.map(|signal| {
             let signal = signal?;
-            let value =
-                |latest| Ok::<_, Refusal>(latest_value(latest, Brief::of(&log, &signal.name)?, clock.now()));
+            let value = |latest| latest_value(&log, latest, clock.now());
             Ok((signal.name.to_string(), signal.latest.map(value).transpose()?))
         });
         let (values, next_page_token) = page.fill(entries)?;
@@ -61,17 +60,18 @@ pub(crate) fn newest<'a>(
     Ok(Box::new(wanted.into_iter().filter_map(|name| log.signal(name).transpose())))
 }
 
-/// The newest event of a signal as of `now`.
-pub(crate) fn latest_value(latest: Latest, definition: Brief, now: Timestamp) -> LatestValue {
+/// The newest event of a signal as of `now`, by its definition of today.
+pub(crate) fn latest_value(log: &Log, latest: Latest, now: Timestamp) -> Result<LatestValue, Refusal> {
+    let definition = Brief::of(log, &latest.event.signal, &latest.event.value)?;
     let age = since(now, latest.event.event_time);
-    LatestValue {
+    Ok(LatestValue {
         age: Some(wire_duration(age)),
         stale: latest.event.quality == Quality::Stale || definition.is_outlived(age),
         unchanged_since: Some(wire_time(latest.unchanged_since)),
-        unit: definition.unit.clone(),
-        state: definition.label(&latest.event.value),
+        unit: definition.unit,
+        state: definition.state,
         event: Some(wire_latest(latest)),
-    }
+    })
 }
 
 /// `ListSignals`.

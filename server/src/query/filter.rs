@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use downlink_storage::{EventRef, Quality, SYSTEM_PREFIX, SignalId};
+use downlink_storage::{Block, EventRef, Quality, SYSTEM_PREFIX, SignalId};
 
 /// A name or a glob: `*` stands for any run of characters without "/", `**` for any run, `?` for one character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
-    tokens: Vec<Token>,
-    is_exact: bool,
-    text: String,
+    /// What comes before the first of those, as it is: all of a name.
+    literal: String,
+    rest: Vec<Token>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,65 +27,64 @@ impl Pattern {
         if text.is_empty() {
             return None;
         }
-        let mut tokens = Vec::with_capacity(text.len());
-        for character in text.chars() {
-            match (character, tokens.last()) {
+        let (literal, glob) = text.split_at(text.find(['*', '?']).unwrap_or(text.len()));
+        let mut rest = Vec::with_capacity(glob.len());
+        for character in glob.chars() {
+            match (character, rest.last()) {
                 ('*', Some(Token::RunWithoutSlash)) => {
-                    tokens.pop();
-                    tokens.push(Token::Run);
+                    rest.pop();
+                    rest.push(Token::Run);
                 }
                 // More stars mean no more than two.
                 ('*', Some(Token::Run)) => {}
-                ('*', _) => tokens.push(Token::RunWithoutSlash),
-                ('?', _) => tokens.push(Token::One),
-                (other, _) => tokens.push(Token::Character(other)),
+                ('*', _) => rest.push(Token::RunWithoutSlash),
+                ('?', _) => rest.push(Token::One),
+                (other, _) => rest.push(Token::Character(other)),
             }
         }
-        let is_exact = tokens.iter().all(|token| matches!(token, Token::Character(_)));
-        Some(Self { tokens, is_exact, text: text.to_owned() })
+        Some(Self { literal: literal.to_owned(), rest })
     }
 
     /// Whether `name` matches. Names that begin with "_" match only patterns that begin with "_".
     #[must_use]
     pub(crate) fn matches(&self, name: &str) -> bool {
-        if self.is_exact {
-            return self.text == name;
+        let Some(rest) = name.strip_prefix(&*self.literal) else { return false };
+        match self.rest.as_slice() {
+            [] => rest.is_empty(),
+            _ if name.starts_with('_') && self.literal.is_empty() => false,
+            [Token::Run] => true,
+            [Token::RunWithoutSlash] => !rest.contains('/'),
+            tokens => matches_glob(tokens, rest),
         }
-        if name.starts_with('_') && !self.text.starts_with('_') {
-            return false;
-        }
-        self.matches_glob(name)
     }
+}
 
-    /// In time linear in pattern times name: the set of pattern positions that the text so far can have reached.
-    fn matches_glob(&self, name: &str) -> bool {
-        let count = self.tokens.len();
-        let mut reached = vec![false; count + 1];
-        let mut next = vec![false; count + 1];
-        reached[0] = true;
-        self.skip_empty_runs(&mut reached);
-        for character in name.chars() {
-            next.fill(false);
-            for (position, token) in self.tokens.iter().enumerate().filter(|&(position, _)| reached[position])
-            {
-                match token {
-                    Token::Character(expected) => next[position + 1] |= *expected == character,
-                    Token::One => next[position + 1] = true,
-                    Token::Run => next[position] = true,
-                    Token::RunWithoutSlash => next[position] |= character != '/',
-                }
+/// In time linear in pattern times name: the set of pattern positions that the text so far can have reached.
+fn matches_glob(tokens: &[Token], name: &str) -> bool {
+    let mut reached = vec![false; tokens.len() + 1];
+    let mut next = reached.clone();
+    reached[0] = true;
+    skip_empty_runs(tokens, &mut reached);
+    for character in name.chars() {
+        next.fill(false);
+        for (position, token) in tokens.iter().enumerate().filter(|&(position, _)| reached[position]) {
+            match token {
+                Token::Character(expected) => next[position + 1] |= *expected == character,
+                Token::One => next[position + 1] = true,
+                Token::Run => next[position] = true,
+                Token::RunWithoutSlash => next[position] |= character != '/',
             }
-            self.skip_empty_runs(&mut next);
-            std::mem::swap(&mut reached, &mut next);
         }
-        reached[count]
+        skip_empty_runs(tokens, &mut next);
+        std::mem::swap(&mut reached, &mut next);
     }
+    reached[tokens.len()]
+}
 
-    fn skip_empty_runs(&self, reached: &mut [bool]) {
-        for (position, token) in self.tokens.iter().enumerate() {
-            if reached[position] && matches!(token, Token::Run | Token::RunWithoutSlash) {
-                reached[position + 1] = true;
-            }
+fn skip_empty_runs(tokens: &[Token], reached: &mut [bool]) {
+    for (position, token) in tokens.iter().enumerate() {
+        if reached[position] && matches!(token, Token::Run | Token::RunWithoutSlash) {
+            reached[position + 1] = true;
         }
     }
 }
@@ -101,8 +100,9 @@ impl Names {
     /// Any of `patterns`.
     #[must_use]
     pub(crate) fn new(patterns: Vec<Pattern>) -> Self {
-        let (exact, globs): (Vec<_>, Vec<_>) = patterns.into_iter().partition(|pattern| pattern.is_exact);
-        Self { exact: exact.into_iter().map(|pattern| pattern.text).collect(), globs }
+        let (exact, globs): (Vec<_>, Vec<_>) =
+            patterns.into_iter().partition(|pattern| pattern.rest.is_empty());
+        Self { exact: exact.into_iter().map(|pattern| pattern.literal).collect(), globs }
     }
 
     /// Whether every name that is not the system's own is wanted.
@@ -172,6 +172,14 @@ impl Filter {
         event.quality <= self.quality_worst
             && (self.sources.is_empty() || self.sources.contains(&**event.source))
             && self.wants_signal(event.signal_id, event.signal)
+    }
+
+    /// Which of the signals of `block` are wanted; `None`: all that are not the system's own.
+    pub(crate) fn wanted_in(&mut self, block: &Block) -> Option<Vec<bool>> {
+        if self.names.is_everything() {
+            return None;
+        }
+        Some(block.signals().iter().map(|signal| self.wants_signal(signal.id, &signal.name)).collect())
     }
 
     #[inline]

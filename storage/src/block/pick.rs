@@ -46,6 +46,13 @@ impl Block {
         }
     }
 
+    /// Those of the `rows`, which must end within [`Block::len`], whose signals are `wanted`: one for each of
+    /// [`Block::signals`]. To pass over the others costs next to nothing.
+    pub fn rows_of(&self, rows: Range<usize>, wanted: &[bool]) -> impl DoubleEndedIterator<Item = usize> {
+        let signals = &self.columns.signal[rows.clone()];
+        rows.zip(signals).filter(|(_, signal)| wanted[**signal as usize]).map(|(row, _)| row)
+    }
+
     /// How many of its events are not there.
     #[must_use]
     pub fn rows_left_out(&self) -> usize {
