@@ -15,7 +15,6 @@ use crate::interner::Interner;
 use crate::keys::{self, Form};
 use crate::lookup::{self, Lookup};
 use crate::producer::{Opened, Producers, Span, Verdict};
-use crate::seal::Sealer;
 use crate::segment::{Header, Segment};
 use crate::shared::{Books, Shared, State};
 use crate::snapshot;
@@ -56,7 +55,6 @@ pub(crate) struct Writer {
     pub(crate) last_ingest_time: Timestamp,
     pub(crate) commands: Receiver<Command>,
     pub(crate) snapshots: SyncSender<Vec<u8>>,
-    pub(crate) sealer: Sealer,
     pub(crate) lookups: SyncSender<Lookup>,
     pub(crate) events_since_snapshot: u64,
     /// The counters that the newest snapshot holds.
@@ -326,7 +324,7 @@ impl Writer {
             if removed.is_ok() { error } else { self.fail(&error) }
         })?;
         segments.push_newest(Arc::new(segment));
-        self.sealer.wake();
+        self.shared.sealing.request();
         Ok(())
     }
 

@@ -54,6 +54,7 @@ mod keys;
 mod lock;
 mod log;
 mod lookup;
+mod passes;
 mod producer;
 mod projection;
 mod read;

@@ -25,9 +25,10 @@ use crate::event::{Clock, Offset, SystemClock};
 use crate::interner::Interner;
 use crate::lock::DirectoryLock;
 use crate::lookup;
+use crate::passes::Passes;
 use crate::producer::Opened;
 use crate::recover::{self, Recovered};
-use crate::seal::Sealer;
+use crate::seal;
 use crate::shared::{Shared, State};
 use crate::threads::{spawn, spawn_in_background};
 
@@ -41,7 +42,6 @@ struct Inner {
     shared: Arc<Shared>,
     commands: SyncSender<Command>,
     append_queue_max: usize,
-    sealer: Sealer,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Kept to the end.
     _lock: Option<Arc<DirectoryLock>>,
@@ -122,7 +122,6 @@ impl Log {
         let (commands, received) = sync_channel(options.append_queue_max);
         let (snapshot_sender, snapshot_receiver) = sync_channel::<Vec<u8>>(1);
         let (lookup_sender, lookup_receiver) = sync_channel(lookup::QUEUE_MAX);
-        let (sealer, sealing) = Sealer::new();
         let (append_queue_max, reserve_bytes) = (options.append_queue_max, options.disk_reserve_bytes);
         let (rollup_events, niceness) = (options.rollup_events, options.background_niceness);
         let writer = Writer {
@@ -134,7 +133,6 @@ impl Log {
             last_ingest_time: derived.last_ingest_time,
             commands: received,
             snapshots: snapshot_sender,
-            sealer: sealer.clone(),
             lookups: lookup_sender,
             events_since_snapshot: replayed_events,
             tally_in_snapshot: derived.tally,
@@ -155,12 +153,10 @@ impl Log {
                 }
             })?,
             spawn("downlink-lookup", move || lookup::run(&looked_up, lookup_receiver))?,
-            spawn_in_background("downlink-seal", niceness, move || sealing.run(&sealed, reserve_bytes))?,
+            spawn_in_background("downlink-seal", niceness, move || seal::run(&sealed, reserve_bytes))?,
         ];
         threads.extend(derive(&shared, rollup_events, reserve_bytes, niceness)?);
-        sealer.wake();
-        let inner =
-            Inner { shared, commands, append_queue_max, sealer, threads: Mutex::new(threads), _lock: lock };
+        let inner = Inner { shared, commands, append_queue_max, threads: Mutex::new(threads), _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -283,21 +279,19 @@ impl Log {
         self.submit(Command::Roll(Done::new(move |rolled| drop(sender.send(rolled)))));
         let first = receiver.recv().map_err(|_| Error::Closed)??;
         if wait == Wait::UntilSealed {
-            self.inner.sealer.wake();
-            self.inner.sealer.wait();
+            self.inner.shared.sealing.complete();
         }
         Ok(first)
     }
 
     /// Returns when everything below the present head is rolled up that can be. Blocks.
     pub fn roll_up(&self) {
-        self.inner.shared.rollups.wake();
-        self.inner.shared.rollups.wait();
+        self.inner.shared.rollups.passes.complete();
     }
 
     /// Returns when everything below the present head is hashed that can be, with how far that is. Blocks.
     pub fn hash(&self) -> Option<Hashed> {
-        self.inner.shared.chain.wait();
+        self.inner.shared.chain.passes.complete();
         self.inner.shared.chain.hashed()
     }
 
@@ -311,9 +305,9 @@ impl Log {
 impl Inner {
     fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
-        self.sealer.stop();
-        self.shared.rollups.wake();
-        self.shared.chain.stop();
+        [&self.shared.sealing, &self.shared.rollups.passes, &self.shared.chain.passes]
+            .into_iter()
+            .for_each(Passes::wake);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // An answer may drop the last clone on a thread that cannot wait for itself. All threads end when the
         // queues do.

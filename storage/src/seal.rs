@@ -1,9 +1,7 @@
 //! Rewrites full segments compactly in the background and swaps each in by one rename.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,97 +37,33 @@ const GATHERED_BYTES_MAX: usize = 16 << 20;
 const READERS_WAIT_MS: u64 = 10_000;
 const READERS_POLL_MS: u64 = 5;
 
-/// Asks the sealing thread to look for work, and waits for it.
-#[derive(Clone)]
-pub(crate) struct Sealer {
-    wake: SyncSender<()>,
-    progress: Arc<Progress>,
+/// Seals until the log is closed.
+pub(crate) fn run(shared: &Shared, reserve_bytes: u64) {
+    let begin = || Sealer { shared, reserve_bytes, left_alone: HashSet::new() };
+    shared.sealing.work(|| shared.is_closing(), begin, Sealer::pass);
 }
 
-/// What the sealing thread works with.
-pub(crate) struct SealerThread {
-    woken: Receiver<()>,
-    progress: Arc<Progress>,
+/// The thread at work. What was begun and is given up is swept away at the next opening.
+struct Sealer<'a> {
+    shared: &'a Shared,
+    reserve_bytes: u64,
+    /// Damaged segments stay as they are: what can be read of them can be read as well unsealed.
+    left_alone: HashSet<Offset>,
 }
 
-#[derive(Default)]
-struct Progress {
-    passes: Mutex<Passes>,
-    changed: Condvar,
-    stop: AtomicBool,
-}
-
-/// A pass answers every request made before it began.
-#[derive(Default)]
-struct Passes {
-    requested: u64,
-    finished: u64,
-    ended: bool,
-}
-
-impl Sealer {
-    pub(crate) fn new() -> (Self, SealerThread) {
-        let (wake, woken) = sync_channel(1);
-        let progress = Arc::new(Progress::default());
-        (Self { wake, progress: progress.clone() }, SealerThread { woken, progress })
-    }
-
-    /// There may be something to seal.
-    pub(crate) fn wake(&self) {
-        self.progress.passes().requested += 1;
-        // A full queue means that a pass is due anyway.
-        let _ = self.wake.try_send(());
-    }
-
-    /// Returns when everything that could be sealed at the time of the call is.
-    pub(crate) fn wait(&self) {
-        let mut passes = self.progress.passes();
-        let wanted = passes.requested;
-        while passes.finished < wanted && !passes.ended {
-            passes = self.progress.changed.wait(passes).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Gives up what is under way; what was begun is swept away at the next opening.
-    pub(crate) fn stop(&self) {
-        self.progress.stop.store(true, Ordering::Release);
-        let _ = self.wake.try_send(());
-    }
-}
-
-impl Progress {
-    fn passes(&self) -> std::sync::MutexGuard<'_, Passes> {
-        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-}
-
-impl SealerThread {
-    /// Seals until stopped.
-    pub(crate) fn run(self, shared: &Shared, reserve_bytes: u64) {
-        // Damaged segments stay as they are: what can be read of them can be read as well unsealed.
-        let mut left_alone = HashSet::new();
-        let _ended = Ended(&self.progress);
-        while self.woken.recv().is_ok() && !self.progress.stopped() {
-            let requested = self.progress.passes().requested;
-            self.pass(shared, reserve_bytes, &mut left_alone);
-            self.progress.passes().finished = requested;
-            self.progress.changed.notify_all();
-        }
-    }
-
-    fn pass(&self, shared: &Shared, reserve_bytes: u64, left_alone: &mut HashSet<Offset>) {
-        let entries = shared.segments.entries();
+impl Sealer<'_> {
+    fn pass(&mut self) {
+        let entries = self.shared.segments.entries();
         for pair in entries.windows(2) {
             let (entry, end) = (pair[0], pair[1].first);
-            if entry.form == Form::Sealed || left_alone.contains(&entry.first) || self.progress.stopped() {
+            if self.shared.is_closing() {
+                return;
+            }
+            if entry.form == Form::Sealed || self.left_alone.contains(&entry.first) {
                 continue;
             }
             let started = Instant::now();
-            match self.seal(shared, entry, end, reserve_bytes) {
+            match self.seal(entry, end) {
                 Ok(()) => {
                     let seconds = started.elapsed().as_secs_f64();
                     tracing::info!(segment = %entry.first, events = end.since(entry.first), seconds, "sealed");
@@ -139,18 +73,19 @@ impl SealerThread {
                 }
                 Err(Failure::LeftAlone(error)) => {
                     tracing::warn!(segment = %entry.first, %error, "segment is left unsealed");
-                    left_alone.insert(entry.first);
+                    self.left_alone.insert(entry.first);
                 }
             }
         }
     }
 
-    fn seal(&self, shared: &Shared, entry: Entry, end: Offset, reserve_bytes: u64) -> Result<(), Failure> {
-        let engine = shared.segments.engine.as_ref();
-        let raw = shared.segments.open(entry)?;
+    fn seal(&self, entry: Entry, end: Offset) -> Result<(), Failure> {
+        let segments = &self.shared.segments;
+        let engine = segments.engine.as_ref();
+        let raw = segments.open(entry)?;
         let free_bytes = engine.free_bytes().map_err(Error::from)?;
         // The sealed form is smaller than the raw one, but sled's files are larger than what is in them.
-        if free_bytes < reserve_bytes.saturating_add(raw.index().payload_bytes().saturating_mul(2)) {
+        if free_bytes < self.reserve_bytes.saturating_add(raw.index().payload_bytes().saturating_mul(2)) {
             return Err(Failure::Postponed("the disk has no room for it"));
         }
         let sealing = keys::segment(entry.first, Form::Sealing);
@@ -169,7 +104,7 @@ impl SealerThread {
         let index = written?;
         drop(raw);
         engine.rename(&sealing, &keys::segment(entry.first, Form::Sealed)).map_err(Error::from)?;
-        if let Some(raw) = shared.segments.sealed(entry.first, &index)
+        if let Some(raw) = segments.sealed(entry.first, &index)
             && !self.last_holder(raw)
         {
             return Ok(());
@@ -182,7 +117,7 @@ impl SealerThread {
         let mut gathered = Gathered::new();
         let mut next = raw.header.first;
         while next < end {
-            if self.progress.stopped() {
+            if self.shared.is_closing() {
                 return Err(Failure::Postponed("the log is being closed"));
             }
             let Found::Block(block) = raw.read(next, end)? else {
@@ -207,22 +142,12 @@ impl SealerThread {
     fn last_holder(&self, segment: Arc<Segment>) -> bool {
         let deadline = Instant::now() + Duration::from_millis(READERS_WAIT_MS);
         while Arc::strong_count(&segment) > 1 {
-            if self.progress.stopped() || Instant::now() > deadline {
+            if self.shared.is_closing() || Instant::now() > deadline {
                 return false;
             }
             thread::sleep(Duration::from_millis(READERS_POLL_MS));
         }
         true
-    }
-}
-
-/// Lets those who wait go, however the thread ends.
-struct Ended<'a>(&'a Progress);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.passes().ended = true;
-        self.0.changed.notify_all();
     }
 }
 

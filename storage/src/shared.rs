@@ -11,6 +11,7 @@ use crate::chain::follower::Follower;
 use crate::chain::links::Links;
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
+use crate::passes::Passes;
 use crate::projection::Projection;
 use crate::rollup::builder::Rollups;
 use crate::segments::Segments;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) projection: RwLock<Projection>,
     newest_bytes_max: usize,
     pub(crate) books: Books,
+    pub(crate) sealing: Passes,
     pub(crate) rollups: Rollups,
     pub(crate) chain: Follower,
     /// Whoever is at something long gives it up.
@@ -82,6 +84,7 @@ impl Shared {
                 duplicates: AtomicU64::new(tally.duplicate_events),
                 rejected: AtomicU64::new(tally.rejected_events),
             },
+            sealing: Passes::default(),
             rollups: Rollups::default(),
             chain: Follower::new(links),
             closing: AtomicBool::new(false),

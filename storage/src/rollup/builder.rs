@@ -1,10 +1,11 @@
 //! Rolls the log up behind the writer, on a thread of its own: a part in memory, whole units on disk.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::error::Error;
 use crate::event::{Offset, SignalId};
+use crate::passes::Passes;
 use crate::read::{self, Chunk};
 use crate::rollup::Series;
 use crate::rollup::store::{Damaged, UnitStore};
@@ -20,10 +21,9 @@ const ROLLUPS_MAX: usize = 65_536;
 /// The rollups of the log. They lag behind its head: what they do not hold is in the blocks.
 #[derive(Default)]
 pub(crate) struct Rollups {
+    pub(crate) passes: Passes,
     state: RwLock<State>,
     store: OnceLock<UnitStore>,
-    asked: Mutex<Asked>,
-    changed: Condvar,
     nudge_at: AtomicU64,
 }
 
@@ -34,14 +34,6 @@ struct State {
     open: Option<(Unit, Fold)>,
     /// A unit whose rollups were found damaged: it and all after it are made again.
     distrusted: Option<Offset>,
-}
-
-/// A pass answers every request made before it began.
-#[derive(Default)]
-struct Asked {
-    requested: u64,
-    finished: u64,
-    ended: bool,
 }
 
 /// The rollups as of one moment: every event below `end` is in exactly one of its units.
@@ -68,7 +60,7 @@ impl Rollups {
         found.inspect_err(|_| {
             tracing::warn!(unit = %unit.first, signal = signal.0, "damaged rollups: they are made again");
             self.state.write().unwrap_or_else(PoisonError::into_inner).distrusted = Some(unit.first);
-            self.wake();
+            self.passes.request();
         })
     }
 
@@ -76,7 +68,7 @@ impl Rollups {
     pub(crate) fn nudge(&self, head: Offset) {
         if head.get() >= self.nudge_at.load(Ordering::Relaxed) {
             self.nudge_at.store(u64::MAX, Ordering::Relaxed);
-            self.wake();
+            self.passes.request();
         }
     }
 
@@ -86,61 +78,24 @@ impl Rollups {
         let is_behind = state.open.as_ref().is_none_or(|(unit, _)| unit.end < head);
         drop(state);
         if is_behind {
-            self.wake();
+            self.passes.request();
         }
-    }
-
-    /// Asks for everything that is in the log now to be rolled up.
-    pub(crate) fn wake(&self) {
-        self.asked().requested += 1;
-        self.changed.notify_all();
-    }
-
-    /// Returns when everything is rolled up that can be.
-    pub(crate) fn wait(&self) {
-        let mut asked = self.asked();
-        let wanted = asked.requested;
-        while asked.finished < wanted && !asked.ended {
-            asked = self.changed.wait(asked).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn asked(&self) -> MutexGuard<'_, Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works until the log is closed.
     pub(crate) fn run(&self, shared: &Shared, events_max: u64, reserve_bytes: u64) {
-        let _ended = Ended(self);
-        let mut builder = Builder { shared, rollups: self, events_max, reserve_bytes };
-        builder.begin();
-        let mut finished = 0;
-        loop {
+        let begin = || {
+            let mut builder = Builder { shared, rollups: self, events_max, reserve_bytes };
+            builder.begin();
+            builder
+        };
+        let pass = |builder: &mut Builder<'_>| {
             if let Err(error) = builder.catch_up() {
                 tracing::warn!(%error, "rollups are behind: aggregates read the blocks instead");
             }
             self.nudge_at.store(shared.head().plus(NUDGE_EVENTS).get(), Ordering::Relaxed);
-            let mut asked = self.asked();
-            asked.finished = finished;
-            self.changed.notify_all();
-            while asked.requested == asked.finished && !shared.is_closing() {
-                asked = self.changed.wait(asked).unwrap_or_else(PoisonError::into_inner);
-            }
-            if shared.is_closing() {
-                return;
-            }
-            finished = asked.requested;
-        }
-    }
-}
-
-/// Lets those who wait go, however the thread ends.
-struct Ended<'a>(&'a Rollups);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.asked().ended = true;
-        self.0.changed.notify_all();
+        };
+        self.passes.work(|| shared.is_closing(), begin, pass);
     }
 }
 
