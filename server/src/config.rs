@@ -258,14 +258,14 @@ settings! {
     follow_topic: String = "downlink.events.v1".to_owned();
     /// Where the server is whose log it is: named to those who append here. A replica must have it.
     follow_primary_url: String = String::new();
-    /// Where the log of a replica begins whose directory is empty. Unset: at 1, and what the topic lacks from there on is
-    /// waited for.
+    /// Where the log of a replica begins whose directory is empty; one that begins elsewhere does not start. Unset: at 1, and
+    /// what the topic lacks from there on is waited for.
     follow_first_offset: Option<u64> = None, 1..=u64::MAX;
     /// A file of further settings of the replica's Kafka client, as `mirror_client_file`. The variables begin with
     /// DOWNLINK_FOLLOW_CLIENT_.
     follow_client_file: PathBuf = PathBuf::new();
-    /// Memory for what is on its way from the topic: half of it for what the client fetches ahead of each partition, half for
-    /// events that came before others that come first.
+    /// Memory for what is on its way from the topic: half of it for what the client fetches ahead, though 64 KiB of each partition
+    /// at least, half for events that came before others that come first.
     follow_buffer_bytes_max: usize = 64 * MIB, 1 << 20..=1 << 31;
     /// Events that may have come before others that come first: not fewer than `mirror_queue_events_max` of the primary.
     follow_buffer_events_max: usize = 200_000, 1..=10_000_000;

@@ -11,18 +11,23 @@
 //! # }
 //! ```
 
+mod blocks;
 pub mod config;
 mod consumers;
 mod follow;
 mod grpc;
 mod history;
 mod ingest;
+mod kafka;
 mod mirror;
 pub mod observability;
+mod offsets;
 mod query;
 pub mod replica;
 mod report;
 pub mod shutdown;
+mod sync;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

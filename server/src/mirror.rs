@@ -6,12 +6,7 @@
 mod checkpoint;
 mod compare;
 mod failure;
-mod held;
-mod kafka;
-mod message;
 mod progress;
-mod retry;
-mod runs;
 mod sending;
 mod session;
 mod settings;
@@ -25,14 +20,9 @@ use std::time::Duration;
 use downlink_storage::{Clock, Log};
 
 use crate::config::Config;
+use crate::kafka::sessions;
 use crate::shutdown::Tasks;
-pub(crate) use compare::{Compared, Difference, Kind, RUNS_MAX, Told, compare};
-pub(crate) use held::HeldOffsets;
-pub(crate) use kafka::{Ends, reader};
-pub(crate) use retry::sessions;
-use retry::{STOP_POLL, wait};
-pub(crate) use runs::Runs;
-pub(crate) use settings::{Client, chosen};
+pub(crate) use compare::{Compared, Difference, Kind, Told, compare};
 pub(crate) use status::Status;
 
 /// Starts the mirror, if the settings ask for one. It ends when the tasks are to.

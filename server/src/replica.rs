@@ -14,27 +14,18 @@ mod survey;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use downlink_storage::{Beginning, Log, Offset};
 
 use crate::config::{Config, FOLLOW_VARIABLES};
-use crate::mirror;
-use crate::mirror::reader::{Next, Reader, ReaderSettings};
+use crate::kafka::{Access, Error, Origin, Properties, Received, Topic, sessions};
 use crate::shutdown::Tasks;
 use failure::Failure;
 use kept::Kept;
 use session::{Goal, Session};
 pub(crate) use status::Status;
-
-/// How long the first message of a topic is waited for at a time.
-const WAIT: Duration = Duration::from_millis(50);
-/// How long in all.
-const FIRST_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// How long a topic may give nothing of what it has.
-const STALL: Duration = Duration::from_secs(60);
 
 /// What a restore has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,16 +55,12 @@ pub fn restore(config: &Config) -> anyhow::Result<Restored> {
         );
     }
     let log = match kept {
-        Some(kept) => open_copy(config, &kept),
-        None => begin(config, find_log_id(config)?),
+        Some(kept) => {
+            check_beginning(config, &kept)?;
+            open_copy(config, &kept)
+        }
+        None => begin(config, &find_log_id(config, &|| false)?),
     }?;
-    if let Some(wanted) = config.follow_first_offset.filter(|wanted| *wanted != log.oldest().get()) {
-        bail!(
-            "{} has a restore from offset {} on, not {wanted}: choose another --data-dir",
-            dir.display(),
-            log.oldest()
-        );
-    }
     let status = Status::new(String::new(), config.follow_topic.clone());
     let session = Session::new(config.clone(), log.clone(), &status, &|| false);
     session.run(Goal::End, &mut || {})?;
@@ -109,14 +96,31 @@ pub(crate) fn open(config: &Config, tasks: &Tasks) -> anyhow::Result<Log> {
         bail!("a read replica names its primary to those who append: set follow_primary_url");
     }
     if let Some(kept) = kept {
+        check_beginning(config, &kept)?;
         return open_copy(config, &kept);
     }
-    if dir.join("segments").exists() {
-        let log = Log::open_dir(dir, config.log_options())?;
-        let beginning = Beginning { log_id: log.id(), first: log.oldest() };
-        Kept::new(beginning, &config.follow_topic, log.oldest(), Vec::new()).save(dir)?;
-        return Ok(log);
+    if !dir.join("segments").exists() {
+        return begin(config, &await_log_id(config, tasks)?);
     }
+    let log = Log::open_dir(dir, config.log_options())?;
+    let log_id = await_log_id(config, tasks)?;
+    if log_id != log.id().to_string() {
+        bail!(
+            "it is log {}, and topic {:?} is the mirror of log {log_id}: unset follow_bootstrap_servers, or choose another \
+             follow_topic",
+            log.id(),
+            config.follow_topic
+        );
+    }
+    let beginning = Beginning { log_id: log.id(), first: log.oldest() };
+    let kept = Kept::new(beginning, &config.follow_topic, log.oldest(), Vec::new());
+    check_beginning(config, &kept)?;
+    kept.save(dir)?;
+    Ok(log)
+}
+
+/// Waits for the topic to say which log it is of.
+fn await_log_id(config: &Config, tasks: &Tasks) -> anyhow::Result<String> {
     let mut found = None;
     let mut said = String::new();
     let failed = |failure: &Failure, delay: Duration| {
@@ -126,9 +130,22 @@ pub(crate) fn open(config: &Config, tasks: &Tasks) -> anyhow::Result<Log> {
             tracing::warn!(%failure, retry_in = ?delay, "the log of the topic is not known yet");
         }
     };
-    let find = |_: &mut dyn FnMut()| find_log_id(config).map(|log_id| found = Some(log_id));
-    mirror::sessions(tasks, Duration::from_millis(config.follow_retry_ms_max), find, failed);
-    begin(config, found.context("stopped before the topic has said which log it is of")?)
+    let is_stopped = || tasks.is_draining();
+    let find = |_: &mut dyn FnMut()| find_log_id(config, &is_stopped).map(|log_id| found = Some(log_id));
+    sessions(tasks, Duration::from_millis(config.follow_retry_ms_max), find, failed);
+    found.context("stopped before the topic has said which log it is of")
+}
+
+/// That a copy begins where the settings want it to, if they do.
+fn check_beginning(config: &Config, kept: &Kept) -> anyhow::Result<()> {
+    let first = kept.beginning().map_or(Offset::FIRST, |beginning| beginning.first);
+    match config.follow_first_offset.filter(|wanted| *wanted != first.get()) {
+        None => Ok(()),
+        Some(wanted) => bail!(
+            "{} has a copy of the log from offset {first} on, not {wanted}: choose another --data-dir, or leave that out",
+            config.data_dir.display()
+        ),
+    }
 }
 
 /// Starts to follow, if the settings ask for it. Ends when the tasks are to.
@@ -143,11 +160,11 @@ pub(crate) fn start(config: &Config, log: &Log, tasks: &Tasks) -> Option<Arc<Sta
         let is_stopped = || watched.is_draining();
         let session = Session::new(config, log, &noted, &is_stopped);
         let failed = |failure: &Failure, delay: Duration| {
-            if noted.note(Some(failure.to_string())) {
+            if noted.problem.note(Some(failure.to_string())) {
                 tracing::warn!(%failure, retry_in = ?delay, "the replica has stopped, and tries again");
             }
         };
-        mirror::sessions(&watched, longest, |works| session.run(Goal::Never, works), failed);
+        sessions(&watched, longest, |works| session.run(Goal::Never, works), failed);
     });
     Some(status)
 }
@@ -171,7 +188,7 @@ fn has_something(dir: &Path) -> anyhow::Result<bool> {
 }
 
 /// Makes the directory a copy of this log.
-fn begin(config: &Config, log_id: String) -> anyhow::Result<Log> {
+fn begin(config: &Config, log_id: &str) -> anyhow::Result<Log> {
     let first = config.follow_first_offset.and_then(Offset::new).unwrap_or(Offset::FIRST);
     let log_id = log_id.parse().with_context(|| format!("the topic names {log_id:?}, which is no log"))?;
     let beginning = Beginning { log_id, first };
@@ -188,41 +205,37 @@ fn open_copy(config: &Config, kept: &Kept) -> anyhow::Result<Log> {
 }
 
 /// Which log the topic is of, as its messages say.
-fn find_log_id(config: &Config) -> Result<String, Failure> {
-    let mut reader = Reader::connect(settings(config)?)?;
-    let topic = reader.topic().to_owned();
-    let ends = reader.ends()?;
-    let nothing = |problem| Err(Failure::Nothing { topic: topic.clone(), problem });
+fn find_log_id(config: &Config, is_stopped: &dyn Fn() -> bool) -> Result<String, Failure> {
+    let topic = Topic::connect(access(config)?)?;
+    let ends = topic.ends()?;
+    let nothing = |problem| Err(Failure::Nothing { topic: topic.name().to_owned(), problem });
     if ends.is_empty() {
         return nothing("is not there");
     }
-    if ends.iter().all(|ends| ends.first == ends.end) {
-        return nothing("has no messages");
+    let from: Vec<_> = ends.iter().map(|ends| ends.first).collect();
+    let mut found = None;
+    let each = |message: &Received<'_>| {
+        found = Some(message.log_id.to_owned());
+        Ok::<_, Error>(false)
+    };
+    topic.read(&from, &ends, is_stopped, each)?;
+    match found {
+        None => nothing("has no messages"),
+        Some(log_id) if log_id.is_empty() => nothing("has messages that name no log"),
+        Some(log_id) => Ok(log_id),
     }
-    reader.read_from(&ends.iter().map(|ends| ends.first).collect::<Vec<_>>())?;
-    let begun = Instant::now();
-    while begun.elapsed() < FIRST_WAIT_MAX {
-        for partition in 0..ends.len() {
-            if let Next::Message(log_id) = reader.next(partition, |message| message.log_id.to_owned())? {
-                return if log_id.is_empty() { nothing("has messages that name no log") } else { Ok(log_id) };
-            }
-        }
-        reader.wait(WAIT);
-    }
-    nothing("has no messages that can be read")
 }
 
-/// How the topic is reached.
-fn settings(config: &Config) -> Result<ReaderSettings, Failure> {
-    let defaults = [("client.id", "downlink-replica"), ("socket.nagle.disable", "true")];
+/// How the topic is reached, by the settings as they are now.
+fn access(config: &Config) -> Result<Access, Failure> {
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let mut client: mirror::Client = defaults.map(own).into();
-    client.extend(mirror::chosen(&config.follow_client_file, FOLLOW_VARIABLES).map_err(Failure::Client)?);
-    client.extend([own(("bootstrap.servers", &config.follow_bootstrap_servers))]);
-    Ok(ReaderSettings {
-        topic: config.follow_topic.clone(),
-        client,
-        client_from: "follow_client_file and DOWNLINK_FOLLOW_CLIENT_*",
-        fetched_bytes_max: config.follow_buffer_bytes_max / 2,
-    })
+    let defaults: Properties =
+        [("client.id", "downlink-replica"), ("socket.nagle.disable", "true")].map(own).into();
+    let fixed: Properties = [own(("bootstrap.servers", &config.follow_bootstrap_servers))].into();
+    let origin = Origin {
+        file: &config.follow_client_file,
+        variables: FOLLOW_VARIABLES,
+        name: "follow_client_file and DOWNLINK_FOLLOW_CLIENT_*",
+    };
+    Ok(Access::load(&config.follow_topic, defaults, origin, fixed)?)
 }

@@ -115,7 +115,7 @@ def main(brokers, action, topic=None, *rest):
     elif action == "truncate":
         done(admin.delete_records([TopicPartition(topic, int(rest[0]), int(rest[1]))]))
     elif action == "fill":
-        producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "message.max.bytes": 4 << 20})
+        producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "message.max.bytes": 16 << 20})
         for line in Path(rest[0]).read_text().splitlines():
             message = json.loads(line)
             message["value"] = bytes.fromhex(message["value"])

@@ -145,6 +145,11 @@ impl Server {
         soon(&format!("a line with {words:?}"), waited).await;
     }
 
+    /// What it has written to stderr so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().expect("nothing panics").clone()
+    }
+
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -1,5 +1,6 @@
 //! The way back: what is rebuilt from the mirror's topic is the log, and what cannot be is named.
 
+mod brokers;
 mod follow;
 mod restore;
 
@@ -165,7 +166,7 @@ fn message_of(messages: &[Message], offset: u64) -> &Message {
 /// A topic with these messages.
 fn filled(partitions: u32, messages: &[Message]) -> Topic {
     let topic = Broker::shared().topic();
-    topic.create(partitions, &["retention.ms=-1", "max.message.bytes=4000000"]);
+    topic.create(partitions, &["retention.ms=-1", "max.message.bytes=10000000"]);
     topic.fill(messages);
     topic
 }

@@ -97,14 +97,14 @@ fn only_the_engine_of_the_storage_names_sled() {
 }
 
 #[test]
-fn only_the_topic_of_the_mirror_names_rdkafka() {
-    only_in("server/src", &["rdkafka"], &["server/src/mirror/kafka"]);
+fn only_the_room_of_kafka_names_rdkafka() {
+    only_in("server/src", &["rdkafka"], &["server/src/kafka.rs", "server/src/kafka/"]);
     only_in("storage/src", &["rdkafka"], &[]);
     only_in("client/src", &["rdkafka"], &[]);
 }
 
 #[test]
-fn only_the_grpc_door_of_the_server_and_the_client_know_the_wire() {
+fn only_the_grpc_door_of_the_server_its_events_on_the_wire_and_the_client_know_the_wire() {
     let wire = [
         "tonic",
         "tonic_types",
@@ -117,9 +117,36 @@ fn only_the_grpc_door_of_the_server_and_the_client_know_the_wire() {
     only_in(
         "server/src",
         &wire,
-        &["server/src/grpc.rs", "server/src/grpc/", "server/src/tests.rs", "server/src/tests/"],
+        &[
+            "server/src/grpc.rs",
+            "server/src/grpc/",
+            "server/src/wire.rs",
+            "server/src/wire/",
+            "server/src/tests.rs",
+            "server/src/tests/",
+        ],
     );
     only_in("storage/src", &wire, &[]);
+}
+
+#[test]
+fn the_rooms_of_kafka_know_neither_the_grpc_side_nor_each_other() {
+    let rooms = [
+        ("server/src/kafka", ["crate::grpc", "crate::mirror", "crate::replica"]),
+        ("server/src/mirror", ["crate::grpc", "crate::replica", "super::grpc"]),
+        ("server/src/replica", ["crate::grpc", "crate::mirror", "super::mirror"]),
+        ("server/src/wire", ["crate::grpc", "crate::mirror", "crate::replica"]),
+    ];
+    let sources = files("server/src", &[".rs"]);
+    for (room, others) in rooms {
+        let is_inside = |path: &str| path == format!("{room}.rs") || path.starts_with(&format!("{room}/"));
+        let inside: Vec<_> = sources.iter().filter(|(path, _)| is_inside(path)).collect();
+        assert!(inside.len() > 3, "{room} is a room");
+        for (path, text) in inside {
+            let offence = code(text).find(|line| others.iter().any(|other| line.contains(other)));
+            assert!(offence.is_none(), "{path} must not know the others: {}", offence.unwrap_or_default());
+        }
+    }
 }
 
 #[test]

@@ -6,30 +6,11 @@ use downlink_proto::v1::{self, Rejection, value::Kind};
 use downlink_storage::{Latest, Quality, Timestamp, Value, ValueRef};
 
 use super::status::Refusal;
-
-/// The quality of an event; unset means good.
-pub(crate) fn quality(wire: i32) -> Option<Quality> {
-    Some(match v1::Quality::try_from(wire).ok()? {
-        v1::Quality::Unspecified | v1::Quality::Good => Quality::Good,
-        v1::Quality::Stale => Quality::Stale,
-        v1::Quality::Uncertain => Quality::Uncertain,
-        v1::Quality::Bad => Quality::Bad,
-    })
-}
+pub(crate) use crate::wire::{quality, wire_quality, wire_time};
 
 /// The worst quality that a filter wants; unset means any.
 pub(crate) fn quality_worst(wire: i32) -> Option<Quality> {
     if wire == v1::Quality::Unspecified as i32 { Some(Quality::Bad) } else { quality(wire) }
-}
-
-/// A quality on the wire.
-pub(crate) const fn wire_quality(quality: Quality) -> v1::Quality {
-    match quality {
-        Quality::Good => v1::Quality::Good,
-        Quality::Stale => v1::Quality::Stale,
-        Quality::Uncertain => v1::Quality::Uncertain,
-        Quality::Bad => v1::Quality::Bad,
-    }
 }
 
 /// A time from the wire, in `field`.
@@ -37,12 +18,6 @@ pub(crate) fn timestamp(time: prost_types::Timestamp, field: &str) -> Result<Tim
     let time = u32::try_from(time.nanos).ok().and_then(|nanos| Timestamp::new(time.seconds, nanos));
     let problem = "must be in the years 1 to 9999, with nanos below a second";
     time.ok_or_else(|| Refusal::field(v1::ErrorReason::InvalidRequest, field, problem))
-}
-
-/// A time on the wire.
-pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
-    let nanos = i32::try_from(time.nanos()).expect("nanoseconds are below a second");
-    prost_types::Timestamp { seconds: time.seconds(), nanos }
 }
 
 /// The longest length of time on the wire, about 10,000 years, as its own rules have it.

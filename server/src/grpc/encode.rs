@@ -1,7 +1,6 @@
 //! Events on their way out, as rows or as columns, encoded as soon as they are picked.
 
 mod columns;
-mod json;
 mod rows;
 
 use downlink_proto::v1::EventBatch;
@@ -10,9 +9,7 @@ use prost::Message;
 use prost::encoding::uint64;
 
 use columns::Columns;
-pub(crate) use json::encode_json;
 use rows::Rows;
-pub(crate) use rows::encode_event;
 
 /// How a reader wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::pieces::wire_gap;
 use super::request::invalid;
 use super::status::{Refusal, status};
 use crate::follow::Missing;
-use crate::mirror::{RUNS_MAX, Runs};
+use crate::offsets::{Offsets, SCATTERED_MAX};
 
 /// The frames of a verification.
 pub(super) type Frames = ReceiverStream<Result<VerifyLogResponse, Status>>;
@@ -48,7 +48,7 @@ pub(super) async fn serve(
     let last = frames.clone().reserve_owned().await.expect("the other end is here");
     let tasks = shared.tasks.clone();
     tasks.spawn("verify", async move {
-        let lost = Runs::new(RUNS_MAX);
+        let lost = Offsets::new(SCATTERED_MAX);
         let mut run = Run { shared, frames, summary: Summary::default(), lost };
         let mirrored = mirrored.map(|mirrored| first..mirrored.clamp(first, end));
         let ended = run.all(verification, mirrored).await;
@@ -74,7 +74,7 @@ struct Run {
     frames: Sender<Result<VerifyLogResponse, Status>>,
     summary: Summary,
     /// What the log has lost of what was read.
-    lost: Runs,
+    lost: Offsets,
 }
 
 impl Run {
@@ -131,8 +131,9 @@ impl Run {
             Outcome::Whole => self.summary.events += events,
             Outcome::Damaged => {
                 self.summary.damaged_events += events;
-                self.lost.push(first..end);
-                while self.lost.give_up().is_some() {}
+                self.lost.insert_all(first..end);
+                // What counts as lost as well then is not compared.
+                self.lost.give_up();
                 self.tell(Frame::Damage(wire_gap(first, end, Missing::Damage))).await?;
             }
             Outcome::Changed { since } => {

@@ -1,24 +1,20 @@
 //! The topic against the log, event by event.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use downlink_storage::{Block, Chunk, Log, Offset};
+use downlink_storage::{Chunk, Log, Offset};
 
 use super::failure::Failure;
-use super::kafka;
-use super::message::{CONTENT_TYPE, Found, JSON, LOG_ID, Message, OFFSET, Writer};
-use super::runs::Runs;
-use super::settings::Settings;
+use super::settings;
+use crate::blocks::{Blocks, event_at};
 use crate::config::{Config, MirrorValues};
-use crate::grpc::differing_field;
+use crate::kafka::{CONTENT_TYPE, JSON, LOG_ID, Message, OFFSET, Place, Received, Topic, Writer};
+use crate::offsets::{Offsets, SCATTERED_MAX};
+use crate::wire::differing_field;
 
 /// Blocks of the log at hand: partitions are never at quite the same place.
 const BLOCKS_MAX: usize = 8;
-/// Runs of events that are told apart while the topic is read. A topic with more holes than this has the first of them given
-/// up as lost; a message that comes for it later is then taken for a second one.
-pub(crate) const RUNS_MAX: usize = 100_000;
 
 /// How often it is told how far a comparison is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -30,8 +26,8 @@ pub(crate) struct Difference {
     pub(crate) kind: Kind,
     /// Which events; of a message of another log, what it says.
     pub(crate) offsets: Range<u64>,
-    /// The message, if there is one: partition and position.
-    pub(crate) place: Option<(i32, i64)>,
+    /// The message, if there is one.
+    pub(crate) place: Option<Place>,
     /// Which field or header of it.
     pub(crate) field: String,
 }
@@ -54,10 +50,14 @@ struct Comparison<'a> {
     log: &'a Log,
     log_id: String,
     range: Range<Offset>,
-    seen: Runs,
+    /// What the topic has. If that is too scattered its first holes count as lost; a message that comes for them later is then
+    /// taken for a second one.
+    seen: Offsets,
+    /// The first offset that nothing has been compared from on.
+    reached: Offset,
     /// What the log itself has lost cannot be compared.
-    lost: &'a Runs,
-    blocks: Vec<Arc<Block>>,
+    lost: &'a Offsets,
+    blocks: Blocks,
     protobuf: Writer,
     json: Writer,
 }
@@ -88,40 +88,57 @@ pub(crate) enum Compared {
 pub(crate) fn compare(
     config: &Config,
     log: &Log,
-    (range, lost): (Range<Offset>, &Runs),
+    (range, lost): (Range<Offset>, &Offsets),
     is_stopped: &dyn Fn() -> bool,
     tell: &mut dyn FnMut(Told) -> bool,
 ) -> Result<Compared, String> {
     let mut comparison = Comparison::new(log, range, lost);
     let (mut goes_on, mut told) = (true, Instant::now());
-    let settings = Settings::load(config).map_err(|failure| failure.to_string())?;
-    let each = |found: &Found<'_>| -> Result<bool, Failure> {
+    let each = |found: &Received<'_>| -> Result<bool, Failure> {
         goes_on = comparison.take(found)?.into_iter().all(|different| tell(Told::Different(different)));
         if told.elapsed() >= TELL_EVERY {
-            goes_on &= tell(Told::Reached(found.offset));
+            goes_on &= tell(Told::Reached(comparison.reached.get()));
             told = Instant::now();
         }
         Ok(goes_on)
     };
-    kafka::read_merged(&settings, each, is_stopped).map_err(|failure| failure.to_string())?;
+    read(config, is_stopped, each).map_err(|failure| failure.to_string())?;
     goes_on = goes_on && !is_stopped() && comparison.missing().all(|missing| tell(Told::Different(missing)));
     Ok(if goes_on { Compared::All } else { Compared::Stopped })
 }
 
+/// Hands out everything that the topic has.
+fn read(
+    config: &Config,
+    is_stopped: &dyn Fn() -> bool,
+    each: impl FnMut(&Received<'_>) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let topic = Topic::connect(settings::access(config)?)?;
+    let ends = topic.ends()?;
+    if ends.is_empty() {
+        let problem = "it is not there".to_owned();
+        return Err(Failure::Foreign { topic: config.mirror_topic.clone(), problem });
+    }
+    let from: Vec<_> = ends.iter().map(|ends| ends.first).collect();
+    topic.read(&from, &ends, is_stopped, each)
+}
+
 impl<'a> Comparison<'a> {
-    fn new(log: &'a Log, range: Range<Offset>, lost: &'a Runs) -> Self {
+    fn new(log: &'a Log, range: Range<Offset>, lost: &'a Offsets) -> Self {
         let log_id = log.id().to_string();
         let writer = |values| Writer::new(log_id.clone(), values);
         let (protobuf, json) = (writer(MirrorValues::Protobuf), writer(MirrorValues::Json));
-        Self { log, range, seen: Runs::new(RUNS_MAX), lost, blocks: Vec::new(), protobuf, json, log_id }
+        let (seen, reached) = (Offsets::new(SCATTERED_MAX), range.start);
+        let blocks = Blocks::of(log.clone(), BLOCKS_MAX);
+        Self { log, range, seen, reached, lost, blocks, protobuf, json, log_id }
     }
 
     /// Takes the next message; gives what is wrong with it.
-    fn take(&mut self, found: &Found<'_>) -> Result<Vec<Difference>, Failure> {
+    fn take(&mut self, found: &Received<'_>) -> Result<Vec<Difference>, Failure> {
         let wrong = |kind, field: &str| Difference {
             kind,
             offsets: found.offset..found.offset.saturating_add(1),
-            place: Some((found.partition, found.position)),
+            place: Some(found.place),
             field: field.to_owned(),
         };
         if found.header(LOG_ID) != Some(self.log_id.as_bytes()) {
@@ -137,9 +154,8 @@ impl<'a> Comparison<'a> {
         if !self.seen.insert(offset) {
             different.push(wrong(Kind::Doubled, ""));
         }
-        if let Some(hole) = self.seen.give_up() {
-            different.extend(self.lacks(hole));
-        }
+        different.extend(self.seen.give_up().into_iter().flat_map(|hole| self.lacks(hole)));
+        self.reached = self.reached.max(offset.plus(1));
         if let Some(field) = self.altered(offset, found)? {
             different.push(wrong(Kind::Altered, &field));
         }
@@ -147,10 +163,10 @@ impl<'a> Comparison<'a> {
     }
 
     /// The first field or header in which a message is not what the mirror makes of the event.
-    fn altered(&mut self, offset: Offset, found: &Found<'_>) -> Result<Option<String>, Failure> {
-        let Some(block) = self.block_at(offset)? else { return Ok(None) };
-        let event =
-            block.event(usize::try_from(offset.since(block.first_offset())).expect("a block fits memory"));
+    fn altered(&mut self, offset: Offset, found: &Received<'_>) -> Result<Option<String>, Failure> {
+        // Otherwise the log has lost it.
+        let Chunk::Block(block) = self.blocks.read(offset)? else { return Ok(None) };
+        let event = event_at(&block, offset);
         // The setting may have been another one when it was sent.
         let (values, writer) = match found.header(CONTENT_TYPE) == Some(JSON.as_bytes()) {
             true => (MirrorValues::Json, &mut self.json),
@@ -161,26 +177,6 @@ impl<'a> Comparison<'a> {
             let is_same = expected.value == found.value;
             (!is_same).then(|| differing_field(values, expected.value, found.value)).flatten()
         }))
-    }
-
-    /// The block with an event; `None` if it is lost.
-    fn block_at(&mut self, offset: Offset) -> Result<Option<Arc<Block>>, Failure> {
-        let has = |block: &Arc<Block>| (block.first_offset()..block.end_offset()).contains(&offset);
-        if let Some(place) = self.blocks.iter().position(has) {
-            let block = self.blocks.remove(place);
-            self.blocks.push(block.clone());
-            return Ok(Some(block));
-        }
-        match self.log.read(offset, None)? {
-            Chunk::Block(block) => {
-                if self.blocks.len() == BLOCKS_MAX {
-                    self.blocks.remove(0);
-                }
-                self.blocks.push(block.clone());
-                Ok(Some(block))
-            }
-            Chunk::Gap { .. } | Chunk::Skipped { .. } | Chunk::Head => Ok(None),
-        }
     }
 
     /// What the topic does not have.
@@ -201,7 +197,7 @@ impl<'a> Comparison<'a> {
 }
 
 /// The first part of a message beside its value that is not as expected.
-fn differing_part(expected: &Message<'_>, found: &Found<'_>) -> Option<String> {
+fn differing_part(expected: &Message<'_>, found: &Received<'_>) -> Option<String> {
     if expected.key != found.key {
         return Some("key".to_owned());
     }

@@ -1,31 +1,13 @@
 //! Why a session of the mirror has ended, in a sentence that says what to do.
 
+use crate::kafka;
+
 /// Why a session cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The client cannot be made: a setting of it is wrong.
-    #[error("the Kafka client cannot be made, see mirror_client_file and DOWNLINK_MIRROR_CLIENT_*: {0}")]
-    Client(String),
-    /// The brokers do not answer, or refuse.
-    #[error("{what}: {error}")]
-    Broker {
-        /// What was tried.
-        what: String,
-        /// What was the answer.
-        error: String,
-    },
-    /// An event was refused.
-    #[error("event {offset} is refused by topic {topic:?}: {error}{hint}")]
-    Refused {
-        /// Which event.
-        offset: u64,
-        /// By which topic.
-        topic: String,
-        /// Why.
-        error: String,
-        /// What to do about it.
-        hint: &'static str,
-    },
+    /// The topic is not read, or does not take an event.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
     /// The topic is another log's, or nobody's.
     #[error("topic {topic:?} cannot be the mirror of this log: {problem}")]
     Foreign {
@@ -34,6 +16,9 @@ pub(super) enum Failure {
         /// What is in it.
         problem: String,
     },
+    /// The topic has been deleted and created again, and nobody was told.
+    #[error("the topic has lost what it had taken: has it been deleted and created again?")]
+    MadeAnew,
     /// The log cannot be read, or does not take a checkpoint.
     #[error("the log: {0}")]
     Log(#[from] downlink_storage::Error),

@@ -72,6 +72,12 @@ impl Progress {
         self.advance();
     }
 
+    /// Whether the topic cannot have put anything here, because it has had something there, or further on, before. What it does
+    /// not tell is below 0.
+    pub(super) fn is_taken(&self, partition: usize, position: i64) -> bool {
+        self.positions.get(partition).is_some_and(|end| (0..*end).contains(&position))
+    }
+
     /// The topic has taken the event at `offset`.
     ///
     /// # Panics
@@ -178,6 +184,7 @@ mod tests {
                         let Some(offset) = waiting[partition].pop_front() else { continue };
                         topic[partition].push(offset);
                         let position = topic[partition].len() - 1;
+                        prop_assert!(!progress.is_taken(partition, position as i64));
                         held.insert(offset, Some((partition, position as i64)));
                         progress.acknowledged(offset, partition, position as i64);
                     }

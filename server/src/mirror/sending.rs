@@ -7,10 +7,10 @@ use downlink_storage::{Block, Chunk, Log, Offset};
 
 use super::checkpoint;
 use super::failure::Failure;
-use super::held::HeldOffsets;
-use super::kafka::{Sent, Topic};
-use super::message::Writer;
 use super::progress::{Checkpoint, Progress};
+use crate::blocks::{Blocks, event_at};
+use crate::kafka::{Acknowledged, Producer, Sent, Writer};
+use crate::offsets::Offsets;
 
 /// How long acknowledgements are waited for while there is nothing to send.
 const ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_millis(5);
@@ -30,10 +30,9 @@ pub(super) enum StoppedBy {
 
 /// What is sent, and how far that is.
 pub(super) struct Sending<'a> {
-    log: &'a Log,
-    topic: &'a Topic,
-    held: HeldOffsets,
-    block: Option<Arc<Block>>,
+    producer: &'a Producer,
+    blocks: Blocks,
+    held: Offsets,
     writer: Writer,
     progress: Progress,
     /// Where the last checkpoint is.
@@ -45,15 +44,17 @@ pub(super) struct Sending<'a> {
 impl<'a> Sending<'a> {
     /// Begins at a checkpoint, with a topic that holds these events already, and whose partitions end at `positions`.
     pub(super) fn new(
-        log: &'a Log,
-        topic: &'a Topic,
+        log: &Log,
+        producer: &'a Producer,
         writer: Writer,
         kept: Offset,
-        held: HeldOffsets,
+        held: Offsets,
         positions: Vec<i64>,
     ) -> Self {
         let progress = Progress::new(kept, held.end(), positions);
-        Self { log, topic, held, block: None, writer, progress, kept, wanted: kept }
+        // It goes on and on, so one block is enough.
+        let blocks = Blocks::of(log.clone(), 1);
+        Self { producer, blocks, held, writer, progress, kept, wanted: kept }
     }
 
     /// The topic holds every event below this.
@@ -66,25 +67,28 @@ impl<'a> Sending<'a> {
         self.progress.outstanding() == 0
     }
 
-    /// The checkpoint to keep, if there is one that is worth it. It counts as kept from now on: one that is lost is made up for
-    /// by the next.
+    /// The checkpoint to keep, if there is one that is worth it.
     pub(super) fn checkpoint(&mut self) -> Option<Checkpoint> {
-        if self.kept >= self.wanted {
-            return None;
-        }
-        let checkpoint = self.progress.checkpoint(self.kept)?;
-        self.kept = checkpoint.next_offset;
-        Some(checkpoint)
+        if self.kept < self.wanted { self.progress.checkpoint(self.kept) } else { None }
+    }
+
+    /// The log has kept a checkpoint.
+    pub(super) fn kept(&mut self, next_offset: Offset) {
+        self.kept = self.kept.max(next_offset);
     }
 
     /// Takes the acknowledgements that have come; waits for some if nothing is left to do otherwise.
     pub(super) fn receive(&mut self, stopped_by: StoppedBy) -> Result<(), Failure> {
         let is_busy = stopped_by == StoppedBy::Turn || self.is_settled();
         let wait = if is_busy { Duration::ZERO } else { ACKNOWLEDGEMENT_WAIT };
-        self.topic.acknowledged(wait, |acknowledged| {
-            let offset = Offset::new(acknowledged.offset).expect("what was sent has an offset");
-            self.progress.acknowledged(offset, acknowledged.partition, acknowledged.position);
-        })
+        let mut is_another = false;
+        self.producer.acknowledged(wait, |acknowledged| {
+            let Acknowledged { offset, partition, position } = acknowledged;
+            is_another |= self.progress.is_taken(partition, position);
+            let offset = Offset::new(offset).expect("what was sent has an offset");
+            self.progress.acknowledged(offset, partition, position);
+        })?;
+        if is_another { Err(Failure::MadeAnew) } else { Ok(()) }
     }
 
     /// Sends what comes next, until something stops it.
@@ -100,10 +104,9 @@ impl<'a> Sending<'a> {
                 let is_further = self.progress.next_offset() > next;
                 return Ok(if is_further { StoppedBy::Turn } else { StoppedBy::Head });
             };
-            let row = usize::try_from(next.since(block.first_offset())).expect("a block fits memory");
-            let event = block.event(row);
+            let event = event_at(&block, next);
             let message = self.writer.write(&event);
-            if self.topic.send(next.get(), &message)? == Sent::NoRoom {
+            if self.producer.send(next.get(), &message)? == Sent::NoRoom {
                 return Ok(StoppedBy::NoRoom);
             }
             if **event.signal != *checkpoint::SIGNAL {
@@ -124,21 +127,14 @@ impl<'a> Sending<'a> {
 
     /// The block with this offset; `None` at the head, or when it is lost.
     fn block_at(&mut self, next: Offset) -> Result<Option<Arc<Block>>, Failure> {
-        if let Some(block) = &self.block
-            && (block.first_offset()..block.end_offset()).contains(&next)
-        {
-            return Ok(Some(block.clone()));
-        }
-        self.block = match self.log.read(next, None)? {
-            Chunk::Block(block) => Some(block),
-            Chunk::Head => None,
+        match self.blocks.read(next)? {
+            Chunk::Block(block) => Ok(Some(block)),
+            Chunk::Head => Ok(None),
             Chunk::Gap { end, .. } | Chunk::Skipped { end } => {
-                let (first, end) = (next, end);
-                tracing::error!(%first, %end, "events are lost to damage, and cannot be mirrored");
+                tracing::error!(first = %next, %end, "events are lost to damage, and cannot be mirrored");
                 self.skip(end);
-                None
+                Ok(None)
             }
-        };
-        Ok(self.block.clone())
+        }
     }
 }

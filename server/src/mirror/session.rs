@@ -1,24 +1,19 @@
 //! One session of the mirror: what the topic holds is found out, what it lacks is sent, and where it is is kept in the log.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use downlink_storage::{Clock, Log, Offset};
+use downlink_storage::{Clock, Error, Log, Offset};
 
-use super::checkpoint;
 use super::failure::Failure;
-use super::held::HeldOffsets;
-use super::kafka::{Ends, Held, Topic};
-use super::message::Writer;
 use super::progress::Checkpoint;
 use super::sending::{Sending, StoppedBy};
-use super::settings::Settings;
-use super::{STOP_POLL, Status, wait};
+use super::{Status, checkpoint, settings};
 use crate::config::Config;
+use crate::kafka::{Ends, Producer, Received, STOP_POLL, Topic, Writer, wait};
+use crate::offsets::{Offsets, SCATTERED_MAX};
 use crate::shutdown::Tasks;
-
-/// The most offsets behind a checkpoint that a topic may hold: a bit of memory for each.
-const HELD_MAX: u64 = 1 << 33;
+use crate::sync::News;
 
 /// What every session needs.
 pub(super) struct Session {
@@ -29,7 +24,7 @@ pub(super) struct Session {
     status: Arc<Status>,
     tasks: Tasks,
     /// Whether the log has grown since it was read last.
-    news: Arc<(Mutex<bool>, Condvar)>,
+    news: Arc<News>,
     settle: Duration,
     checkpoint_every: Duration,
 }
@@ -43,12 +38,9 @@ impl Session {
         status: Arc<Status>,
         tasks: Tasks,
     ) -> Self {
-        let news = Arc::new((Mutex::new(false), Condvar::new()));
+        let news = Arc::<News>::default();
         let listener = news.clone();
-        log.on_commit(move |_| {
-            *listener.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            listener.1.notify_one();
-        });
+        log.on_commit(move |_| listener.come());
         Self {
             log_id: log.id().to_string(),
             log,
@@ -64,13 +56,20 @@ impl Session {
 
     /// Mirrors until the server stops; calls `works` whenever the topic holds more than it ever did.
     pub(super) fn run(&self, mut works: impl FnMut()) -> Result<(), Failure> {
-        let topic = Topic::open(Settings::load(&self.config)?)?;
+        let access = settings::access(&self.config)?;
+        let producer = Producer::connect(&access)?;
+        let topic = Topic::connect(access)?;
+        if topic.partitions()? == 0 {
+            topic.create(&settings::new_topic(&self.config))?;
+        }
         let ends = topic.ends()?;
         let kept = self.go_on_at(&topic, &ends)?;
         let Some((held, positions)) = self.what_is_held(&topic, &kept, ends)? else { return Ok(()) };
+        drop(topic);
         let writer = Writer::new(self.log_id.clone(), self.config.mirror_values);
-        let mut sending = Sending::new(&self.log, &topic, writer, kept.next_offset, held, positions);
-        let (mut kept_at, mut has_caught_up) = (Instant::now(), false);
+        let mut sending = Sending::new(&self.log, &producer, writer, kept.next_offset, held, positions);
+        let mut keeping = Keeping { begun: Instant::now(), under_way: None };
+        let mut has_caught_up = false;
         loop {
             let is_draining = self.tasks.is_draining();
             let stopped_by = if is_draining { StoppedBy::Head } else { sending.send()? };
@@ -78,27 +77,53 @@ impl Session {
             let is_idle = stopped_by == StoppedBy::Head && sending.is_settled();
             if self.status.reached(sending.frontier().get()) {
                 works();
-                self.is_well(&topic);
+                self.is_well(&producer);
             } else if is_idle && !has_caught_up {
-                self.is_well(&topic);
-            } else if let Some(problem) = topic.problem() {
-                self.has_problem(&topic, problem);
+                self.is_well(&producer);
+            } else if let Some(problem) = producer.problem() {
+                self.has_problem(problem);
             }
             has_caught_up |= is_idle;
             let is_done = is_draining && is_idle;
-            if is_done || kept_at.elapsed() >= self.checkpoint_every {
-                kept_at = Instant::now();
-                if let Some(checkpoint) = sending.checkpoint() {
-                    checkpoint::append(&self.log, topic.name(), &checkpoint, self.clock.now(), |_| {});
-                }
+            if is_done || keeping.begun.elapsed() >= self.checkpoint_every {
+                self.keep(&mut sending, &mut keeping);
             }
             if is_done {
                 return Ok(());
             }
             if is_idle {
-                self.wait_for_news();
+                self.news.wait(STOP_POLL);
             }
         }
+    }
+
+    /// Has the log keep where the mirror is, unless it has yet to answer for the last time.
+    fn keep(&self, sending: &mut Sending<'_>, keeping: &mut Keeping) {
+        keeping.begun = Instant::now();
+        if let Some((next_offset, answered)) = keeping.under_way.take() {
+            let answer =
+                if self.tasks.is_draining() { answered.recv().ok() } else { answered.try_recv().ok() };
+            match answer {
+                Some(Ok(())) => sending.kept(next_offset),
+                // As long as the disk is full, for one. It is tried again.
+                Some(Err(error)) => tracing::debug!(%error, "where the mirror is has not been kept"),
+                None => return keeping.under_way = Some((next_offset, answered)),
+            }
+        }
+        if let Some(checkpoint) = sending.checkpoint() {
+            keeping.under_way = Some((checkpoint.next_offset, self.append(&checkpoint)));
+        }
+    }
+
+    /// Appends a checkpoint; the answer says when it is on disk, or cannot be.
+    fn append(&self, checkpoint: &Checkpoint) -> mpsc::Receiver<Result<(), Error>> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let time = self.clock.now();
+        checkpoint::append(&self.log, &self.config.mirror_topic, checkpoint, time, move |kept| {
+            // Only a session that has ended does not listen.
+            let _ = answer.try_send(kept.map(drop));
+        });
+        answered
     }
 
     /// The events from a checkpoint on that the topic holds already, and where its partitions end; `None` if the server stops
@@ -108,22 +133,24 @@ impl Session {
         topic: &Topic,
         kept: &Checkpoint,
         mut ends: Vec<Ends>,
-    ) -> Result<Option<(HeldOffsets, Vec<i64>)>, Failure> {
-        let mut held = HeldOffsets::from(kept.next_offset);
+    ) -> Result<Option<(Offsets, Vec<i64>)>, Failure> {
+        let mut held = Offsets::new(SCATTERED_MAX);
         let mut from = kept.positions.clone();
         let mut twice = 0_u64;
         loop {
             from.resize(ends.len(), 0);
-            topic.read(
-                &from,
-                &ends,
-                || self.tasks.is_draining(),
-                |message| {
-                    let offset = self.check(topic, kept, &message)?;
+            let each = |message: &Received<'_>| {
+                let offset = self.check(message)?;
+                if offset >= kept.next_offset {
                     twice += u64::from(!held.insert(offset));
-                    Ok(())
-                },
-            )?;
+                }
+                if held.is_too_large() {
+                    let problem = "it lacks events in too many places, choose another mirror_topic";
+                    return Err(self.foreign(problem.to_owned()));
+                }
+                Ok(true)
+            };
+            topic.read(&from, &ends, &|| self.tasks.is_draining(), each)?;
             // What a server sent before it was killed may still be on its way through the brokers.
             wait(&self.tasks, self.settle);
             if self.tasks.is_draining() {
@@ -153,7 +180,7 @@ impl Session {
         for (partition, position) in kept.positions.iter().enumerate() {
             let end = ends.get(partition).map_or(0, |ends| ends.end);
             if end < *position {
-                return Err(topic.foreign(format!(
+                return Err(self.foreign(format!(
                     "partition {partition} ends at position {end}, but had come to {position}: has it lost messages? \
                      Delete the topic, or choose another with mirror_topic: it is filled from the oldest event on then"
                 )));
@@ -170,20 +197,14 @@ impl Session {
             "the topic has been made anew: it is filled from the oldest event on"
         );
         let begin = Checkpoint { next_offset: self.log.oldest(), positions: Vec::new() };
-        let (answer, answered) = mpsc::sync_channel(1);
-        checkpoint::append(&self.log, topic.name(), &begin, self.clock.now(), move |kept| {
-            // Only a thread that has ended does not listen.
-            let _ = answer.send(kept);
-        });
-        answered.recv().expect("every append is answered")?;
+        self.append(&begin).recv().expect("every append is answered")?;
         self.status.begins_again(begin.next_offset.get());
         Ok(begin)
     }
 
     /// Which event a message is, if it is one of this log's.
-    fn check(&self, topic: &Topic, kept: &Checkpoint, message: &Held) -> Result<Offset, Failure> {
-        let place = format!("position {} of partition {}", message.position, message.partition);
-        let wrong = |problem: String| Err(topic.foreign(format!("{place} {problem}")));
+    fn check(&self, message: &Received<'_>) -> Result<Offset, Failure> {
+        let wrong = |problem: String| Err(self.foreign(format!("{} {problem}", message.place)));
         match Offset::new(message.offset) {
             None => wrong("has a message without an offset, which no mirror has written".to_owned()),
             Some(_) if message.log_id != self.log_id => wrong(format!(
@@ -194,39 +215,40 @@ impl Session {
                 "is event {offset}, but the log ends at {}: has the log been put back to an earlier state?",
                 self.log.head()
             )),
-            Some(offset) if offset.since(kept.next_offset.min(offset)) > HELD_MAX => {
-                wrong(format!("is event {offset}, too far behind the checkpoint at {}", kept.next_offset))
-            }
             Some(offset) => Ok(offset),
         }
     }
 
+    /// That the topic cannot be the mirror of this log.
+    fn foreign(&self, problem: String) -> Failure {
+        Failure::Foreign { topic: self.config.mirror_topic.clone(), problem }
+    }
+
     /// The topic takes events.
-    fn is_well(&self, topic: &Topic) {
+    fn is_well(&self, producer: &Producer) {
         // What was heard while it did is no problem.
-        topic.forget_problem();
-        if self.status.note(None) {
-            tracing::info!(topic = topic.name(), "the mirror takes events again");
+        producer.forget_problem();
+        if self.status.problem.note(None) {
+            tracing::info!(topic = self.config.mirror_topic, "the mirror takes events again");
         }
     }
 
-    fn has_problem(&self, topic: &Topic, problem: String) {
-        if self.status.note(Some(problem.clone())) {
-            tracing::warn!(topic = topic.name(), problem, "the mirror waits for its brokers");
+    fn has_problem(&self, problem: String) {
+        if self.status.problem.note(Some(problem.clone())) {
+            tracing::warn!(topic = self.config.mirror_topic, problem, "the mirror waits for its brokers");
         }
     }
 
     /// Says why a session has ended, and when the next one begins.
     pub(super) fn failed(&self, failure: &Failure, delay: Duration) {
-        if self.status.note(Some(failure.to_string())) {
+        if self.status.problem.note(Some(failure.to_string())) {
             tracing::warn!(%failure, retry_in = ?delay, "the mirror has stopped, and tries again");
         }
     }
+}
 
-    fn wait_for_news(&self) {
-        let (news, growth) = &*self.news;
-        let news = news.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = growth.wait_timeout_while(news, STOP_POLL, |news| !*news);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
-    }
+/// When a checkpoint was tried to keep last, and which one the log has not answered for yet.
+struct Keeping {
+    begun: Instant,
+    under_way: Option<(Offset, mpsc::Receiver<Result<(), Error>>)>,
 }

@@ -1,14 +1,16 @@
 //! What others may know of the mirror.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use crate::kafka::Problem;
 
 /// How far the mirror is, and what is in its way.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     /// The topic holds every event below this, as far as any session has come; 0 while that is not known.
     next_offset: AtomicU64,
-    problem: Mutex<Option<String>>,
+    /// What keeps events from the topic at present.
+    pub(super) problem: Problem,
 }
 
 impl Status {
@@ -17,9 +19,9 @@ impl Status {
         self.next_offset.load(Ordering::Relaxed)
     }
 
-    /// What keeps events from the topic at present.
+    /// What keeps events from the topic at present, and for how long it has.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problem.text()
     }
 
     /// The topic holds every event below this, as far as the present session has seen; whether no session had come so far.
@@ -30,14 +32,6 @@ impl Status {
     /// The topic has been made anew.
     pub(super) fn begins_again(&self, next_offset: u64) {
         self.next_offset.store(next_offset, Ordering::Relaxed);
-    }
-
-    /// Notes what is in the way, or that nothing is; whether that is news.
-    pub(super) fn note(&self, problem: Option<String>) -> bool {
-        let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = *noted != problem;
-        *noted = problem;
-        is_news
     }
 }
 

@@ -13,11 +13,11 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::runtime::Runtime;
 
-use super::kafka::mock::{Brokers, Request, Trouble};
-use super::kafka::{Held, Topic};
-use super::settings::Settings;
+use super::settings::access;
 use super::{Status, start};
 use crate::config::Config;
+use crate::kafka::mock::{Brokers, Request, Trouble};
+use crate::kafka::{Error, Place, Received, Topic};
 use crate::shutdown::Tasks;
 
 /// No mirror takes longer than this to catch up once its brokers answer.
@@ -79,6 +79,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A log with a mirror.
 struct Mirrored {
+    engine: Arc<MemoryEngine>,
     log: Log,
     config: Config,
     running: Option<(Tasks, Arc<Status>)>,
@@ -103,8 +104,8 @@ impl Mirrored {
             ..Config::standard()
         };
         let engine = Arc::new(MemoryEngine::new());
-        let log = Log::open(engine, Arc::new(SystemClock), config.log_options()).unwrap();
-        let mut mirrored = Self { log, config, running: None };
+        let log = Log::open(engine.clone(), Arc::new(SystemClock), config.log_options()).unwrap();
+        let mut mirrored = Self { engine, log, config, running: None };
         mirrored.start();
         mirrored
     }
@@ -149,16 +150,16 @@ impl Mirrored {
         }
     }
 
-    /// Everything in the topic, in the order of its partitions.
-    fn topic(&self) -> Vec<Held> {
-        let topic = Topic::open(Settings::load(&self.config).unwrap()).unwrap();
+    /// Everything in the topic: offsets and places.
+    fn topic(&self) -> Vec<(u64, Place)> {
+        let topic = Topic::connect(access(&self.config).unwrap()).unwrap();
         let (from, ends) = (vec![0; PARTITIONS as usize], topic.ends().unwrap());
         let mut messages = Vec::new();
-        let each = |message| {
-            messages.push(message);
-            Ok(())
+        let each = |message: &Received<'_>| {
+            messages.push((message.offset, message.place));
+            Ok::<_, Error>(true)
         };
-        topic.read(&from, &ends, || false, each).unwrap();
+        topic.read(&from, &ends, &|| false, each).unwrap();
         messages
     }
 
@@ -210,16 +211,41 @@ async fn run(steps: Vec<Step>) {
     mirrored.catches_up().await;
 
     let messages = mirrored.topic();
-    let mut offsets: Vec<_> = messages.iter().map(|message| message.offset).collect();
+    let mut offsets: Vec<_> = messages.iter().map(|(offset, _)| *offset).collect();
     for partition in 0..PARTITIONS {
         let mut last = std::collections::BTreeMap::new();
-        for message in messages.iter().filter(|message| message.partition == partition) {
-            let before = last.insert(mirrored.signal(message.offset), message.offset);
-            assert!(before < Some(message.offset), "{before:?} stands before {message:?}");
+        for (offset, place) in messages.iter().filter(|(_, place)| place.partition == partition as usize) {
+            let before = last.insert(mirrored.signal(*offset), *offset);
+            assert!(before < Some(*offset), "{before:?} stands before {offset} at {place}");
         }
     }
     offsets.sort_unstable();
     assert_eq!(offsets[..wanted.len().min(offsets.len())], wanted, "the topic is the log");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_a_full_disk_refuses_is_kept_once_there_is_room_though_nothing_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let brokers = Brokers::start(1, &Config::standard().mirror_topic, PARTITIONS);
+    let mirrored = Mirrored::new(dir.path(), &brokers);
+    mirrored.append(10, &mut 0);
+    let settled = async |is_settled: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_settled() {
+            assert!(begun.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let kept = || super::checkpoint::find(&mirrored.log, &mirrored.config.mirror_topic).unwrap().next_offset;
+    settled(&|| kept() > Offset::new(10).unwrap()).await;
+    // There is room for one more commit.
+    mirrored.engine.set_free_bytes(mirrored.config.disk_reserve_bytes);
+    let end = mirrored.log.head().plus(1);
+    mirrored.append(1, &mut 10);
+    settled(&|| mirrored.log.info().unwrap().totals.rejected > 0).await;
+    assert!(kept() < end, "there is no room for it");
+    mirrored.engine.set_free_bytes(1 << 40);
+    settled(&|| kept() >= end).await;
 }
 
 #[test]

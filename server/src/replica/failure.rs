@@ -1,18 +1,17 @@
 //! Why what the topic holds cannot be taken for the log, in a sentence that says what to do.
 
-use super::STALL;
-use super::merge::{Missing, Place};
-use crate::mirror::reader::Unread;
+use super::merge::Missing;
+use crate::kafka::{self, Place};
 
 /// Why a session cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// A setting of the client is wrong.
-    #[error("the Kafka client cannot be made, see follow_client_file and DOWNLINK_FOLLOW_CLIENT_*: {0}")]
-    Client(String),
     /// The topic is not read.
     #[error(transparent)]
-    Unread(#[from] Unread),
+    Kafka(#[from] kafka::Error),
+    /// Nobody asks where the topic ends.
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
     /// There is nothing to read.
     #[error("topic {topic:?} {problem}: is this the topic of a mirror?")]
     Nothing {
@@ -20,12 +19,6 @@ pub(super) enum Failure {
         topic: String,
         /// What there is not.
         problem: &'static str,
-    },
-    /// What is there does not come.
-    #[error("topic {topic:?} gives nothing of what it has, since {} s: are its brokers well?", STALL.as_secs())]
-    Stalled {
-        /// The topic.
-        topic: String,
     },
     /// What is there is not from this log.
     #[error("topic {topic:?} is not the mirror of log {log_id}: {place} {problem}")]
@@ -75,11 +68,5 @@ impl Missing {
             1 => format!("event {}", self.first),
             events => format!("the {events} events from {} to {}", self.first, self.end.minus(1)),
         }
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "position {} of partition {}", self.position, self.partition)
     }
 }

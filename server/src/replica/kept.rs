@@ -14,9 +14,14 @@ pub(super) const FILE: &str = "REPLICA";
 /// What it is written to before it takes the place of the one before.
 pub(super) const NEW_FILE: &str = "REPLICA.new";
 
+/// The version of what is written.
+const VERSION: u32 = 1;
+
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
+    #[serde(default = "first_version")]
+    version: u32,
     log_id: String,
     /// Where the log begins.
     first_offset: u64,
@@ -32,6 +37,7 @@ impl Kept {
     /// For a log that goes on at `next_offset`, with these positions of a topic.
     pub(super) fn new(beginning: Beginning, topic: &str, next_offset: Offset, positions: Vec<i64>) -> Self {
         Self {
+            version: VERSION,
             log_id: beginning.log_id.to_string(),
             first_offset: beginning.first.get(),
             topic: topic.to_owned(),
@@ -52,6 +58,10 @@ impl Kept {
             text => text?,
         };
         let kept: Self = serde_json::from_slice(&text)?;
+        if kept.version > VERSION {
+            let problem = format!("a newer server has written it, in version {}", kept.version);
+            return Err(io::Error::new(ErrorKind::InvalidData, problem));
+        }
         let malformed = || io::Error::new(ErrorKind::InvalidData, "it names no log");
         kept.beginning().is_some().then_some(Some(kept)).ok_or_else(malformed)
     }
@@ -73,9 +83,31 @@ impl Kept {
     }
 }
 
+/// The one before there was a field for it.
+const fn first_version() -> u32 {
+    1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_being_written_when_the_process_died_changes_nothing_and_a_newer_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(NEW_FILE), "{\"log_id").unwrap();
+        assert_eq!(Kept::load(dir.path()).unwrap(), None);
+        // As it was written before it had a version.
+        let fields = r#""log_id":"3e8a8a5e-9b1c-4df5-8f33-5b8f3a1d0c11","first_offset":1,"topic":"a","positions":[7],"next_offset":9"#;
+        fs::write(dir.path().join(FILE), format!("{{{fields}}}")).unwrap();
+        let kept = Kept::load(dir.path()).unwrap().unwrap();
+        assert_eq!((kept.next_offset, &*kept.positions), (9, [7].as_slice()));
+        kept.save(dir.path()).unwrap();
+        assert_eq!(Kept::load(dir.path()).unwrap(), Some(kept));
+        assert!(!dir.path().join(NEW_FILE).exists());
+        fs::write(dir.path().join(FILE), format!(r#"{{"version":2,{fields}}}"#)).unwrap();
+        assert!(Kept::load(dir.path()).unwrap_err().to_string().contains("version 2"));
+    }
 
     #[test]
     fn what_is_kept_is_found_again_and_nonsense_is_not_taken_for_nothing() {

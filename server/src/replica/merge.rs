@@ -8,14 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use downlink_storage::Offset;
 
-/// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// In which partition.
-    pub(super) partition: usize,
-    /// Where it is there.
-    pub(super) position: i64,
-}
+use crate::kafka::Place;
+
+/// What a message that waits takes beside its value.
+const WAITING_BYTES: usize = 128;
 
 /// A message that has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +27,7 @@ pub(super) struct Message {
 pub(super) struct Bounds {
     /// Events.
     pub(super) events: usize,
-    /// Their bytes.
+    /// Their bytes, with what it takes to keep them.
     pub(super) bytes: usize,
 }
 
@@ -127,7 +123,7 @@ impl Merge {
         match self.waiting.entry(offset) {
             Entry::Occupied(_) => Offered::Twice(message),
             Entry::Vacant(place) => {
-                self.bytes += message.value.len();
+                self.bytes += message.value.len() + WAITING_BYTES;
                 place.insert(message);
                 Offered::Kept
             }
@@ -153,7 +149,7 @@ impl Merge {
     pub(super) fn take(&mut self) -> Option<(Offset, Message)> {
         let first = self.waiting.first_entry().filter(|first| *first.key() == self.next)?;
         let (offset, message) = first.remove_entry();
-        self.bytes -= message.value.len();
+        self.bytes -= message.value.len() + WAITING_BYTES;
         self.next = offset.plus(1);
         Some((offset, message))
     }
@@ -179,10 +175,9 @@ impl Merge {
         }
     }
 
-    /// Whether a topic whose partitions end at these positions has more of them, or less in them than has been read.
-    pub(super) fn is_outgrown(&self, ends: &[i64]) -> bool {
-        let is_shorter = |(partition, end): (&Partition, &i64)| *end < partition.position;
-        ends.len() != self.partitions.len() || self.partitions.iter().zip(ends).any(is_shorter)
+    /// How far each partition has been read.
+    pub(super) fn read(&self) -> impl Iterator<Item = i64> {
+        self.partitions.iter().map(|partition| partition.position)
     }
 
     /// How far a partition has been read.

@@ -1,17 +1,18 @@
 //! Reads a topic into a copy of its log: in the order of the offsets, comparing what comes twice.
 
-use std::sync::Arc;
-
-use downlink_storage::{Block, Chunk, CopiedEvent, Log, Offset};
+use downlink_storage::{Chunk, CopiedEvent, Log, Offset};
 
 use super::copier::Copier;
 use super::failure::Failure;
-use super::merge::{Bounds, Merge, Message, Offered, Place};
+use super::merge::{Bounds, Merge, Message, Offered};
 use super::status::Status;
+use crate::blocks::{Blocks, event_at};
 use crate::config::Config;
-use crate::grpc::decode_event;
-use crate::mirror::Ends;
-use crate::mirror::reader::{Next, Reader, Received};
+use crate::kafka::{Ends, Next, Place, Reader, Received};
+use crate::wire::{EVENT_BYTES_MAX, decode_event};
+
+/// Blocks of the log at hand for what comes twice: partitions are never at quite the same place.
+const BLOCKS_MAX: usize = 8;
 
 /// Messages that are read between two looks at anything else.
 const READ_AT_ONCE_MAX: usize = 1_000;
@@ -29,13 +30,14 @@ pub(super) enum Until<'a> {
 pub(super) struct Reading<'a> {
     log: Log,
     log_id: String,
+    topic: String,
     reader: &'a Reader,
     status: &'a Status,
     pub(super) merge: Merge,
     pub(super) copier: Copier,
     /// Whatever comes twice from here on does so in the topic, and is not only read twice.
     first: Offset,
-    block: Option<Arc<Block>>,
+    blocks: Blocks,
 }
 
 impl<'a> Reading<'a> {
@@ -51,24 +53,19 @@ impl<'a> Reading<'a> {
         Self {
             log: log.clone(),
             log_id: log.id().to_string(),
+            topic: config.follow_topic.clone(),
             reader,
             status,
             merge: Merge::new(log.head(), positions, Bounds { events, bytes }),
             copier: Copier::new(log.clone(), reader.waker()),
             first: log.head(),
-            block: None,
+            blocks: Blocks::of(log.clone(), BLOCKS_MAX),
         }
     }
 
     /// Reads for a turn; whether anything had arrived.
     pub(super) fn turn(&mut self, until: &Until<'_>) -> Result<bool, Failure> {
-        let stray = self.reader.serve(|message| self.check(message))?;
         let mut has_read = false;
-        if let Next::Message(message) = stray {
-            let (offset, message) = message?;
-            self.take_in(offset, message, until)?;
-            has_read = true;
-        }
         for _ in 0..READ_AT_ONCE_MAX {
             let Some((offset, message)) = self.next(until)? else { break };
             has_read = true;
@@ -97,8 +94,8 @@ impl<'a> Reading<'a> {
     }
 
     /// A message as it waits, if it can be one of this log.
-    fn check(&self, received: Received<'_>) -> Result<(Offset, Message), Failure> {
-        let place = Place { partition: received.partition, position: received.position };
+    fn check(&self, received: &Received<'_>) -> Result<(Offset, Message), Failure> {
+        let place = received.place;
         let foreign = |problem: String| self.foreign(place, problem);
         let Some(offset) = Offset::new(received.offset) else {
             return Err(foreign("has a message without an offset, which no mirror has written".to_owned()));
@@ -110,6 +107,12 @@ impl<'a> Reading<'a> {
             let problem = "has JSON, which does not keep every value bit for bit: only protobuf makes a copy \
                            (mirror_values of the primary)";
             return Err(foreign(problem.to_owned()));
+        }
+        if received.value.len() > EVENT_BYTES_MAX {
+            return Err(foreign(format!(
+                "has {} bytes, and no event more than {EVENT_BYTES_MAX}",
+                received.value.len()
+            )));
         }
         Ok((offset, Message { place, value: received.value.into() }))
     }
@@ -166,20 +169,9 @@ impl<'a> Reading<'a> {
         if offset >= self.log.head() {
             self.copier.finish()?;
         }
-        if !self
-            .block
-            .as_ref()
-            .is_some_and(|block| (block.first_offset()..block.end_offset()).contains(&offset))
-        {
-            self.block = match self.log.read(offset, None)? {
-                Chunk::Block(block) => Some(block),
-                // Damaged here, so there is nothing to compare it with.
-                Chunk::Gap { .. } | Chunk::Skipped { .. } | Chunk::Head => None,
-            };
-        }
-        let Some(block) = &self.block else { return Ok(()) };
-        let row = usize::try_from(offset.since(block.first_offset())).expect("a block fits memory");
-        let known = CopiedEvent::from(block.event(row));
+        // What is damaged here cannot be compared.
+        let Chunk::Block(block) = self.blocks.read(offset)? else { return Ok(()) };
+        let known = CopiedEvent::from(event_at(&block, offset));
         if decode_event(&message.value, |event| event == known) != Ok(true) {
             return Err(self.contradiction(offset, message, "the log has".to_owned()));
         }
@@ -199,12 +191,12 @@ impl<'a> Reading<'a> {
     }
 
     fn foreign(&self, place: Place, problem: String) -> Failure {
-        let (topic, log_id) = (self.reader.topic().to_owned(), self.log_id.clone());
+        let (topic, log_id) = (self.topic.clone(), self.log_id.clone());
         Failure::Foreign { topic, log_id, place, problem }
     }
 
     fn contradiction(&self, offset: Offset, message: &Message, other: String) -> Failure {
-        let (topic, place) = (self.reader.topic().to_owned(), message.place);
+        let (topic, place) = (self.topic.clone(), message.place);
         Failure::Contradiction { topic, offset: offset.get(), place, other }
     }
 }

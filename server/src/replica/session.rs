@@ -1,6 +1,6 @@
 //! One session of a replica: where it goes on is found out, the topic is read, and where it has got to is kept.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use downlink_storage::{Beginning, Log, Offset};
@@ -10,13 +10,10 @@ use super::kept::Kept;
 use super::merge::Missing;
 use super::reading::{Reading, Until};
 use super::status::Status;
-use super::{STALL, settings, survey};
+use super::{access, survey};
 use crate::config::Config;
-use crate::mirror::Ends;
-use crate::mirror::reader::Reader;
+use crate::kafka::{Ends, Reader, STALL, Topic, Watch};
 
-/// How long the topic is waited for at a time.
-const WAIT: Duration = Duration::from_millis(50);
 /// How often it is asked where the topic ends, and kept where the replica goes on.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How long an event that a topic lacks, read to its end, is waited for before it is taken for missing.
@@ -36,6 +33,8 @@ pub(super) struct Session<'a> {
     looked_for: Cell<Option<Offset>>,
     /// The furthest that the log has come to in any session.
     furthest: Cell<Offset>,
+    /// What was kept last.
+    kept: RefCell<Option<Kept>>,
 }
 
 /// How far a session goes.
@@ -70,8 +69,10 @@ impl Wait {
 #[derive(PartialEq, Eq)]
 enum Ended {
     Done,
-    /// The topic is not what it was when the session began: another one begins.
-    Changed,
+    /// The topic has more partitions than when the session began: another one begins.
+    Grown,
+    /// The topic is shorter than it was: another one begins, with nothing of what is known of this one.
+    MadeAnew,
 }
 
 impl<'a> Session<'a> {
@@ -83,43 +84,45 @@ impl<'a> Session<'a> {
         is_stopped: &'a dyn Fn() -> bool,
     ) -> Self {
         let furthest = Cell::new(log.head());
-        Self { config, log, status, is_stopped, looked_for: Cell::default(), furthest }
+        Self {
+            config,
+            log,
+            status,
+            is_stopped,
+            looked_for: Cell::default(),
+            furthest,
+            kept: RefCell::default(),
+        }
     }
 
     /// Reads the topic until the goal is reached, or the process stops; calls `works` whenever the log comes further than in any
     /// session before.
     pub(super) fn run(&self, goal: Goal, works: &mut dyn FnMut()) -> Result<(), Failure> {
-        while self.read(goal, works)? == Ended::Changed {
-            tracing::info!(
-                topic = self.config.follow_topic,
-                "the topic has more partitions, or was made anew"
-            );
+        while self.read(goal, works)? != Ended::Done {
+            let topic = &self.config.follow_topic;
+            tracing::info!(topic, "the topic has more partitions, or was made anew");
         }
         Ok(())
     }
 
     fn read(&self, goal: Goal, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
-        let mut reader = Reader::connect(settings(&self.config)?)?;
-        let ends = reader.ends()?;
+        let topic = Topic::connect(access(&self.config)?)?;
+        let ends = topic.ends()?;
         if ends.is_empty() {
-            return Err(Failure::Nothing { topic: reader.topic().to_owned(), problem: "is not there" });
+            return Err(Failure::Nothing { topic: topic.name().to_owned(), problem: "is not there" });
         }
         let positions = self.positions(&ends);
-        reader.read_from(&positions)?;
+        let reader = topic.reader(&positions, self.config.follow_buffer_bytes_max / 2)?;
         let reading = Reading::new(&self.log, &reader, self.status, &positions, &self.config);
-        tracing::info!(
-            topic = reader.topic(),
-            next_offset = self.log.head().get(),
-            ?positions,
-            "the topic is read"
-        );
-        let mut pass =
-            Pass { session: self, reader: &reader, reading, looked_at: Instant::now(), next_kept: None };
+        let next_offset = self.log.head().get();
+        tracing::info!(topic = topic.name(), next_offset, ?positions, "the topic is read");
+        let (looked_at, next_kept) = (Instant::now(), None);
+        let mut pass = Pass { session: self, reader: &reader, reading, looked_at, next_kept };
         let ended = match goal {
-            Goal::End => pass.until_the_end(&ends, works),
-            Goal::Never => pass.for_ever(works),
+            Goal::End => pass.until_the_end(&topic, &ends, works),
+            Goal::Never => pass.for_ever(topic, works),
         }?;
-        pass.end()?;
+        pass.end(&ended)?;
         Ok(ended)
     }
 
@@ -135,7 +138,13 @@ impl<'a> Session<'a> {
                     ends.get::<usize>(partition).is_some_and(|ends| ends.end >= *position)
                 })
         };
-        let mut positions = kept.filter(is_ours).map(|kept| kept.positions).unwrap_or_default();
+        let is_any = kept.is_some();
+        let kept = kept.filter(is_ours);
+        if is_any && kept.is_none() {
+            // Lest a topic that was made anew, and grows, looks like the one before in the end.
+            self.keep(self.log.head(), Vec::new());
+        }
+        let mut positions = kept.map(|kept| kept.positions).unwrap_or_default();
         positions.resize(ends.len(), 0);
         for (position, ends) in positions.iter_mut().zip(ends) {
             *position = (*position).max(ends.first);
@@ -156,8 +165,28 @@ impl<'a> Session<'a> {
 
     fn keep(&self, next_offset: Offset, positions: Vec<i64>) {
         let kept = Kept::new(self.beginning(), &self.config.follow_topic, next_offset, positions);
-        if let Err(error) = kept.save(&self.config.data_dir) {
-            tracing::warn!(%error, "where the replica goes on is not kept: it reads more of the topic next time");
+        if self.kept.borrow().as_ref() == Some(&kept) {
+            return;
+        }
+        match kept.save(&self.config.data_dir) {
+            Ok(()) => drop(self.kept.replace(Some(kept))),
+            Err(error) => {
+                tracing::warn!(%error, "where the replica goes on is not kept: it reads more of the topic next time");
+            }
+        }
+    }
+
+    /// Tells that something is in the way, and waits for it to pass.
+    fn has_problem(&self, problem: String) {
+        if self.status.problem.note(Some(problem.clone())) {
+            tracing::warn!(problem, "waiting for events of the topic");
+        }
+    }
+
+    /// Nothing is in the way.
+    fn is_well(&self) {
+        if self.status.problem.note(None) {
+            tracing::info!("the topic gives events again");
         }
     }
 }
@@ -173,50 +202,62 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn for_ever(&mut self, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
-        let status = self.session.status;
+    fn for_ever(&mut self, topic: Topic, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
+        let watch = Watch::start(topic, LOOK_AROUND, self.reader.waker()).map_err(Failure::Thread)?;
         let mut wait = Wait::new(self.reading.merge.next());
+        let mut read_before = self.reading.merge.read().collect::<Vec<_>>();
         loop {
             if (self.session.is_stopped)() {
                 return Ok(Ended::Done);
             }
             let has_read = self.reading.turn(&Until::Stopped)?;
             let waited = wait.for_event(self.reading.merge.next());
-            if let Some(missing) = self.reading.merge.missing() {
-                self.await_missing(missing, waited)?;
-            } else if let Some(problem) = self.reader.problem()
-                && status.note(Some(problem.clone()))
-            {
-                tracing::warn!(problem, "the replica waits for its brokers");
+            match self.reading.merge.missing() {
+                Some(missing) => self.await_missing(missing, waited)?,
+                None => self.hear(),
             }
             if self.session.is_further() {
                 works();
-                self.is_well();
+                self.session.is_well();
+            }
+            match watch.news() {
+                Some(Ok(ends)) => {
+                    // What has been read since they were asked for may lie behind them.
+                    if let Some(ended) = change(&ends, &read_before) {
+                        return Ok(ended);
+                    }
+                    read_before = self.reading.merge.read().collect();
+                    self.look_around(&ends);
+                }
+                // Who reads knows better why, as soon as that is known.
+                Some(Err(error)) if self.session.status.problem().is_none() => {
+                    self.session.has_problem(error.to_string());
+                }
+                Some(Err(_)) | None => {}
             }
             if self.looked_at.elapsed() >= LOOK_AROUND {
-                let ends = self.reader.ends()?;
-                if self.reading.merge.is_outgrown(&ends.iter().map(|ends| ends.end).collect::<Vec<_>>()) {
-                    return Ok(Ended::Changed);
-                }
-                let behind = self.reading.behind(&ends);
-                status.is_behind(behind);
-                if behind == 0 && self.reading.merge.missing().is_none() {
-                    self.is_well();
-                }
-                self.keep();
-                // Asking may have taken long.
                 self.looked_at = Instant::now();
+                self.keep();
             }
             if !has_read {
-                self.reader.wait(WAIT);
+                self.reader.wait()?;
             }
         }
     }
 
-    /// Nothing is in the way.
-    fn is_well(&self) {
-        if self.session.status.note(None) {
-            tracing::info!("the replica gets events again");
+    /// What the brokers are like: the client goes on by itself.
+    fn hear(&self) {
+        if let Some(problem) = self.reader.problem() {
+            self.session.has_problem(problem);
+        }
+    }
+
+    /// Tells how far it is to the ends.
+    fn look_around(&self, ends: &[Ends]) {
+        let behind = self.reading.behind(ends);
+        self.session.status.is_behind(behind);
+        if behind == 0 && self.reading.merge.missing().is_none() {
+            self.session.is_well();
         }
     }
 
@@ -243,16 +284,19 @@ impl Pass<'_> {
         } else {
             ""
         };
-        let problem = self.missing(missing, format!(", so far: waiting for it{hint}")).to_string();
-        if self.session.status.note(Some(problem.clone())) {
-            tracing::warn!(problem, "the replica waits");
-        }
+        self.session
+            .has_problem(self.missing(missing, format!(", so far: waiting for it{hint}")).to_string());
         Ok(())
     }
 
     /// Reads everything that the topic has at present: to where its partitions end, and on to the last event that was found
     /// there, since events before it may have come into other partitions meanwhile.
-    fn until_the_end(&mut self, ends: &[Ends], works: &mut dyn FnMut()) -> Result<Ended, Failure> {
+    fn until_the_end(
+        &mut self,
+        topic: &Topic,
+        ends: &[Ends],
+        works: &mut dyn FnMut(),
+    ) -> Result<Ended, Failure> {
         for (partition, ends) in ends.iter().enumerate() {
             if self.reading.merge.position(partition) >= ends.end {
                 self.reading.merge.close(partition);
@@ -264,47 +308,49 @@ impl Pass<'_> {
             if has_read {
                 heard = Instant::now();
             } else if heard.elapsed() > STALL {
-                return Err(Failure::Stalled { topic: self.reader.topic().to_owned() });
+                return Err(self.reader.stalled().into());
             }
-            self.go_on(has_read, ends, works);
+            self.go_on(has_read, ends, works)?;
         }
         let goal = self.reading.merge.end();
         self.reading.merge.reopen();
         let mut wait = Wait::new(self.reading.merge.next());
         while self.reading.merge.next() < goal {
             let has_read = self.reading.turn(&Until::Stopped)?;
-            self.go_on(has_read, ends, works);
+            self.go_on(has_read, ends, works)?;
             let waited = wait.for_event(self.reading.merge.next());
             let is_stuck = self.reading.merge.to_read().next().is_none();
             if let Some(missing) = self.reading.merge.missing().filter(|_| is_stuck || waited >= SETTLE) {
                 self.reading.copier.finish()?;
-                return Err(
-                    self.missing(missing, survey::hint(self.reader, &self.session.config, missing.first)?)
-                );
+                return Err(self.missing(missing, survey::hint(topic, missing.first)?));
             }
         }
         Ok(Ended::Done)
     }
 
-    fn go_on(&mut self, has_read: bool, ends: &[Ends], works: &mut dyn FnMut()) {
+    fn go_on(&mut self, has_read: bool, ends: &[Ends], works: &mut dyn FnMut()) -> Result<(), Failure> {
         if self.looked_at.elapsed() >= LOOK_AROUND {
             self.looked_at = Instant::now();
             let (head, messages_left) = (self.session.log.head().get(), self.reading.behind(ends));
             tracing::info!(head, messages_left, "restoring");
             self.keep();
         }
+        self.hear();
         if has_read {
+            self.session.is_well();
             works();
         } else {
-            self.reader.wait(WAIT);
+            self.reader.wait()?;
         }
+        Ok(())
     }
 
     /// The session ends well: everything is settled, and where it has got to is kept.
-    fn end(&mut self) -> Result<(), Failure> {
+    fn end(&mut self, ended: &Ended) -> Result<(), Failure> {
         self.reading.copier.finish()?;
         let merge = &self.reading.merge;
-        self.session.keep(merge.next(), merge.positions());
+        let positions = if *ended == Ended::MadeAnew { Vec::new() } else { merge.positions() };
+        self.session.keep(merge.next(), positions);
         Ok(())
     }
 
@@ -319,6 +365,12 @@ impl Pass<'_> {
     }
 
     fn missing(&self, missing: Missing, hint: String) -> Failure {
-        Failure::Missing { topic: self.reader.topic().to_owned(), missing, hint }
+        Failure::Missing { topic: self.session.config.follow_topic.clone(), missing, hint }
     }
+}
+
+/// Whether a topic that ends here is another one than that of which so much has been read.
+fn change(ends: &[Ends], read: &[i64]) -> Option<Ended> {
+    let is_shorter = ends.len() < read.len() || ends.iter().zip(read).any(|(ends, read)| ends.end < *read);
+    if is_shorter { Some(Ended::MadeAnew) } else { (ends.len() > read.len()).then_some(Ended::Grown) }
 }

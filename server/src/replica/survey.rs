@@ -1,22 +1,23 @@
 //! What a topic lacks, all of it: read once more for nothing but the offsets.
 
-use std::time::{Duration, Instant};
-
 use downlink_storage::Offset;
 
 use super::failure::Failure;
-use super::{STALL, settings};
-use crate::config::Config;
-use crate::mirror::HeldOffsets;
-use crate::mirror::reader::{Next, Reader};
-
-/// The most offsets that are looked for: a bit of memory for each.
-const OFFSETS_MAX: u64 = 1 << 33;
+use crate::kafka::{Received, Topic};
+use crate::offsets::{Offsets, SCATTERED_MAX};
 
 /// What to do about what is missing from `first` on: how much that is in all, and from where on nothing is.
-pub(super) fn hint(reader: &Reader, config: &Config, first: Offset) -> Result<String, Failure> {
-    let held = offsets(reader, config, first)?;
-    let lacking = held.end().since(first) - held.len();
+pub(super) fn hint(topic: &Topic, first: Offset) -> Result<String, Failure> {
+    let held = offsets(topic, first)?;
+    if held.is_too_large() {
+        return Ok(": so are others, too many to tell them all".to_owned());
+    }
+    let end = held.end().max(first);
+    let (mut lacking, mut whole_from) = (0, first);
+    for hole in held.holes(first..end) {
+        lacking += hole.end.since(hole.start);
+        whole_from = hole.end;
+    }
     if lacking == 0 {
         return Ok(
             ": it has them all, but other partitions are too far ahead: raise follow_buffer_events_max or \
@@ -24,11 +25,7 @@ pub(super) fn hint(reader: &Reader, config: &Config, first: Offset) -> Result<St
                 .to_owned(),
         );
     }
-    let mut whole_from = held.end();
-    while whole_from > first && held.contains(whole_from.minus(1)) {
-        whole_from = whole_from.minus(1);
-    }
-    let (of, all) = (held.end().minus(1), if lacking == 1 { "event is" } else { "events are" });
+    let (of, all) = (end.minus(1), if lacking == 1 { "event is" } else { "events are" });
     Ok(format!(
         ": {lacking} {all} missing in all of those from {first} to {of}. What is there before {first} has been restored. From \
          {whole_from} on none is missing: a restore with --first-offset {whole_from} begins there"
@@ -36,36 +33,16 @@ pub(super) fn hint(reader: &Reader, config: &Config, first: Offset) -> Result<St
 }
 
 /// The offsets from `first` on that the topic has at present.
-fn offsets(reader: &Reader, config: &Config, first: Offset) -> Result<HeldOffsets, Failure> {
-    let ends = reader.ends()?;
-    let mut again = Reader::connect(settings(config)?)?;
-    again.read_from(&ends.iter().map(|ends| ends.first).collect::<Vec<_>>())?;
-    let mut held = HeldOffsets::from(first);
-    let mut heard = Instant::now();
-    for (partition, ends) in ends.iter().enumerate() {
-        let mut position = ends.first;
-        while position < ends.end {
-            let read = again.next(partition, |message| (message.position, message.offset))?;
-            match read {
-                Next::Message((read, offset)) => {
-                    position = read + 1;
-                    if let Some(offset) =
-                        Offset::new(offset).filter(|offset| offset.since(first) < OFFSETS_MAX)
-                    {
-                        held.insert(offset);
-                    }
-                }
-                Next::End => break,
-                Next::Nothing if heard.elapsed() > STALL => {
-                    return Err(Failure::Stalled { topic: reader.topic().to_owned() });
-                }
-                Next::Nothing => {
-                    again.wait(Duration::from_millis(50));
-                    continue;
-                }
-            }
-            heard = Instant::now();
+fn offsets(topic: &Topic, first: Offset) -> Result<Offsets, Failure> {
+    let ends = topic.ends()?;
+    let from: Vec<_> = ends.iter().map(|ends| ends.first).collect();
+    let mut held = Offsets::new(SCATTERED_MAX);
+    let each = |message: &Received<'_>| {
+        if let Some(offset) = Offset::new(message.offset).filter(|offset| *offset >= first) {
+            held.insert(offset);
         }
-    }
+        Ok::<_, Failure>(!held.is_too_large())
+    };
+    topic.read(&from, &ends, &|| false, each)?;
     Ok(held)
 }

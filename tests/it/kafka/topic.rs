@@ -67,6 +67,11 @@ impl Topic {
         self.operate("produce", headers);
     }
 
+    /// Sends one with a header whose name is no text.
+    pub(crate) fn produce_odd(&self) {
+        succeed(python("odd_message.py").args([&self.brokers, &self.name]));
+    }
+
     /// Sends a message that is in it once more, but for these headers or, with `value=` and hexadecimal digits, its value.
     pub(crate) fn repeat(&self, message: &Message, changes: &[&str]) {
         let place = [message.partition.to_string(), message.position.to_string()];

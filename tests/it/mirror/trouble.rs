@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use downlink_proto::v1::value::Kind;
-use downlink_proto::v1::{Event, Value};
+use downlink_proto::v1::{Event, Value, VerifyLogRequest};
 
 use super::{CHECKPOINTS, is_mirrored, mirrored, partitions_used};
 use crate::append::numbered;
 use crate::harness::{Server, event};
 use crate::kafka::{Broker, PASSWORD};
 use crate::random::Random;
+use crate::verify::verify;
 
 /// Appends are acknowledged, and nothing of them reaches the topic.
 async fn only_ingests(server: &Server) {
@@ -90,6 +91,30 @@ async fn partitions_that_are_added_are_used_and_what_the_others_hold_is_not_sent
     }
     let server = mirrored(dir.path(), &topic, &[]);
     is_mirrored(&server, &topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_no_library_lets_one_make_is_named_like_any_other_and_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    topic.create(2, &[]);
+    topic.produce_odd();
+    let server = mirrored(dir.path(), &topic, &[]);
+    server.says(&["cannot be the mirror of this log", "has a message without an offset"]).await;
+    only_ingests(&server).await;
+    topic.delete();
+    is_mirrored(&server, &topic).await;
+    // Also in a mirror that stands: it is named when the two are compared.
+    topic.produce_odd();
+    let verified = verify(&server, VerifyLogRequest { check_mirror: true, ..Default::default() }).await;
+    assert_eq!(verified.expect("a summary").1.foreign_messages, 1);
+    only_appends(&server).await;
+}
+
+/// Appends are acknowledged.
+async fn only_appends(server: &Server) {
+    let head = server.info().await.head_offset;
+    assert!(server.append(numbered("afterwards", 10)).await.first_offset >= head);
 }
 
 /// An event that nothing makes small.

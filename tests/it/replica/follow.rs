@@ -29,7 +29,7 @@ const ROUNDS: u64 = 4;
 const ROUNDS_SLOW: u64 = 100;
 
 /// Waits until a replica has come so far.
-async fn reaches(replica: &Server, head: u64) {
+pub(super) async fn reaches(replica: &Server, head: u64) {
     let reached = async {
         while replica.info().await.head_offset < head {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -40,7 +40,7 @@ async fn reaches(replica: &Server, head: u64) {
 }
 
 /// Waits until a replica says this of itself.
-async fn shows(replica: &Server, what: &str, is_shown: impl Fn(&Replica) -> bool) -> Replica {
+pub(super) async fn shows(replica: &Server, what: &str, is_shown: impl Fn(&Replica) -> bool) -> Replica {
     let shown = async {
         loop {
             let replica = replica.info().await.replica.expect("it is one");
@@ -193,7 +193,10 @@ async fn a_replica_names_what_is_missing_and_goes_on_when_it_comes() {
     reaches(&replica, 50).await;
     let is_named = |replica: &Replica| replica.problem.contains("lacks the 2 events from 50 to 51");
     let shown = shows(&replica, "what is missing", is_named).await;
-    assert!(shown.problem.contains("(for "), "{shown:?}");
+    // What has been in the way for longer is told as what has been for longer.
+    let has_lasted = |replica: &Replica| is_named(replica) && !replica.problem.ends_with("(for 0 s)");
+    shows(&replica, "how long it has been missing", has_lasted).await;
+    assert!(shown.problem.ends_with(" s)"), "{shown:?}");
     let shown = shows(&replica, "how much waits", |replica| replica.events_behind == 349).await;
     assert!(shown.time_behind.is_some(), "{shown:?}");
     assert_eq!(replica.info().await.head_offset, 50, "nothing is taken before its turn");
@@ -229,6 +232,20 @@ async fn a_replica_follows_partitions_that_are_added_and_a_topic_that_is_made_an
     reaches(&replica, primary.info().await.mirrored_offset).await;
     let origin = Origin::of(&primary).await;
     origin.is_copied(&replica, 1, 1_000).await;
+
+    // Also while nobody is there to see it, and although each partition has more in it than where the replica had come to.
+    assert!(replica.terminate().0.success());
+    assert!(primary.terminate().0.success());
+    topic.delete();
+    topic.create(5, &["retention.ms=-1"]);
+    let primary = mirrored(&dir.path().join("primary"), &topic, &["mirror_checkpoint_ms=50"]);
+    for number in 0..40 {
+        primary.append(numbered(&format!("anew/{number}"), 50)).await;
+    }
+    caught_up(&primary).await;
+    let replica = follower(&dir.path().join("replica"), &topic, &[]);
+    reaches(&replica, primary.info().await.mirrored_offset).await;
+    Origin::of(&primary).await.is_copied(&replica, 1, 3_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,6 +260,31 @@ async fn a_replica_can_begin_before_there_is_a_topic_and_where_it_is_told_to() {
     let replica = starting.await.unwrap().unwrap_or_else(|said| panic!("it does not start: {said}"));
     reaches(&replica, 31).await;
     Origin::of(&primary).await.is_copied(&replica, 11, 31).await;
+
+    // Told otherwise later, it does not pretend to.
+    assert!(replica.terminate().0.success());
+    let other = follower_command(&dir.path().join("replica"), &topic, &["follow_first_offset=5"]);
+    let said = Server::spawn(other).err().expect("it does not start");
+    assert!(said.contains("has a copy of the log from offset 11 on, not 5"), "{said}");
+    let same = follower_command(&dir.path().join("replica"), &topic, &["follow_first_offset=11"]);
+    assert!(Server::spawn(same).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_its_own_does_not_become_a_copy_of_another_one_by_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let topic = Broker::shared().topic();
+    let other = mirrored(&dir.path().join("other"), &topic, &[]);
+    other.append(numbered("a", 30)).await;
+    caught_up(&other).await;
+    let own = dir.path().join("own");
+    let server = Server::start(&own);
+    server.append(numbered("b", 5)).await;
+    assert!(server.terminate().0.success());
+    let said = Server::spawn(follower_command(&own, &topic, &[])).err().expect("it does not start");
+    assert!(said.contains("is the mirror of log") && said.contains(topic.name()), "{said}");
+    let server = Server::start(&own);
+    assert_eq!(server.append(numbered("b", 5)).await.first_offset, 6);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `downlink-server restore`: the whole log, or a named reason and nothing that looks like it.
 
-use downlink_proto::v1::{Event, ReadRequest};
+use downlink_proto::v1::value::Kind;
+use downlink_proto::v1::{Event, ReadRequest, Value};
 use prost::Message as _;
 use tonic::Code;
 
@@ -59,7 +60,12 @@ async fn a_gap_is_named_and_a_restore_goes_on_where_it_was_interrupted_when_it_i
     // What has been restored so far is no log of its own.
     let refused = Server::spawn(server_command(dir.path())).err().expect("it does not start");
     assert!(refused.contains("a restore that has not come to its end"), "{refused}");
-    fails(&topic, dir.path(), &["--first-offset", "1001"], &["has a restore from offset 1 on, not 1001"]);
+    fails(
+        &topic,
+        dir.path(),
+        &["--first-offset", "1001"],
+        &["has a copy of the log from offset 1 on, not 1001"],
+    );
     fails(&topic, dir.path(), &[], &words);
 
     topic.fill(&lacking);
@@ -113,6 +119,11 @@ async fn what_is_not_of_the_log_is_named_with_its_place() {
         message
     };
     let elsewhere = |event: &mut Event| event.source = "elsewhere".to_owned();
+    // No event is as large, whatever it says.
+    let huge = |event: &mut Event| {
+        event.offset = 201;
+        event.value = Some(Value { kind: Some(Kind::BytesValue(vec![7; 8 << 20])) });
+    };
     let cases = [
         ("another source", forged(one, elsewhere), vec!["has another event 100 at position"]),
         ("another log", with_header("log_id", "another"), vec!["is an event of log \"another\""]),
@@ -122,6 +133,11 @@ async fn what_is_not_of_the_log_is_named_with_its_place() {
             "no event",
             Message { value: b"\xff".to_vec(), ..with_header("offset", "201") },
             vec!["is no event"],
+        ),
+        (
+            "a huge event",
+            Message { headers: with_header("offset", "201").headers, ..forged(one, huge) },
+            vec!["has 8388", "and no event more than"],
         ),
         ("another event", with_header("offset", "201"), vec!["says that it is event 201, and is another"]),
         (
@@ -221,6 +237,11 @@ fn what_cannot_be_restored_from_is_named() {
     topic.produce(&["offset=1"]);
     fails(&topic, &data, &[], &[topic.name(), "has messages that name no log"]);
     assert!(!data.exists(), "nothing is left behind");
+    let topic = Broker::shared().topic();
+    topic.create(2, &[]);
+    topic.produce_odd();
+    let said = fails(&topic, &data, &[], &[topic.name(), "has messages that name no log"]);
+    assert!(!said.contains("the server stops"), "{said}");
     std::fs::write(dir.path().join("something"), "").unwrap();
     fails(&topic, dir.path(), &[], &["is not empty"]);
 }

@@ -12,7 +12,8 @@ use tonic::Status;
 use super::{Run, frame};
 use crate::grpc::Shared;
 use crate::grpc::status::Refusal;
-use crate::mirror::{self, Compared, Runs, Told};
+use crate::mirror::{self, Compared, Told};
+use crate::offsets::Offsets;
 
 /// What the thread that compares may be ahead of the caller.
 const TOLD_MAX: usize = 64;
@@ -42,7 +43,7 @@ impl Run {
         let verified_offset = range.end.get();
         let (sender, mut told) = mpsc::channel(TOLD_MAX);
         let (done, compared) = oneshot::channel();
-        let (shared, lost) = (self.shared.clone(), std::mem::replace(&mut self.lost, Runs::new(0)));
+        let (shared, lost) = (self.shared.clone(), std::mem::replace(&mut self.lost, Offsets::new(0)));
         self.shared.tasks.thread("verify-mirror", move || {
             give_way(shared.config.background_niceness);
             let Shared { config, log, tasks, .. } = &*shared;
@@ -102,9 +103,9 @@ fn wire(difference: mirror::Difference) -> Difference {
         kind: kind.into(),
         first_offset: difference.offsets.start,
         last_offset: (difference.offsets.end - 1).max(difference.offsets.start),
-        place: difference.place.map(|(partition, position)| Place {
-            partition: partition.unsigned_abs(),
-            position: position.unsigned_abs(),
+        place: difference.place.map(|place| Place {
+            partition: u32::try_from(place.partition).unwrap_or(u32::MAX),
+            position: place.position.unsigned_abs(),
         }),
         part: difference.field,
     }

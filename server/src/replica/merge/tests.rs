@@ -156,7 +156,8 @@ proptest! {
 
 #[test]
 fn bytes_are_bounded_too_and_a_late_partition_is_still_read() {
-    let mut merge = Merge::new(Offset::FIRST, &[0, 0], Bounds { events: 100, bytes: 20 });
+    let mut merge =
+        Merge::new(Offset::FIRST, &[0, 0], Bounds { events: 100, bytes: 3 * (8 + WAITING_BYTES) });
     for number in 2..5 {
         assert_eq!(merge.offer(offset(number), message(0, number as usize, number)), Offered::Kept);
     }

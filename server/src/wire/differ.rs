@@ -4,10 +4,18 @@ use downlink_proto::v1::Event;
 use prost::Message as _;
 use serde_json::{Map, Value as Json};
 
+use super::EVENT_BYTES_MAX;
 use crate::config::MirrorValues;
 
-/// The first field in which they differ; `None` if they mean the same, however it is written.
+/// JSON writes some characters as six.
+const VALUE_BYTES_MAX: usize = 6 * EVENT_BYTES_MAX;
+
+/// The first field in which they differ; `None` if they mean the same, however it is written. What is too large for an event
+/// differs as a whole.
 pub(crate) fn differing_field(values: MirrorValues, expected: &[u8], found: &[u8]) -> Option<String> {
+    if found.len() > VALUE_BYTES_MAX {
+        return Some("value".to_owned());
+    }
     let differing = match values {
         MirrorValues::Protobuf => in_rows(expected, found),
         MirrorValues::Json => in_json(expected, found),

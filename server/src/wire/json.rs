@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use downlink_storage::{EventRef, ValueRef};
 use serde::Serialize;
 
-use crate::grpc::convert::{wire_quality, wire_time};
+use super::{wire_quality, wire_time};
 
 /// `downlink.v1.Event`. Numbers of 64 bits are strings there, bytes are base64.
 #[derive(Serialize)]

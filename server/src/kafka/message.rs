@@ -1,23 +1,23 @@
-//! An event as a message of the topic: its key, its value, its headers.
+//! An event as a message of a topic: its key, its value, its headers.
 
 use std::io::Write as _;
 
 use downlink_storage::EventRef;
 
 use crate::config::MirrorValues;
-use crate::grpc::{encode_event, encode_json};
+use crate::wire::{encode_event, encode_json};
 
 /// The header that names the log, so that a topic is never taken for the mirror of another one.
-pub(super) const LOG_ID: &str = "log_id";
+pub(crate) const LOG_ID: &str = "log_id";
 /// The header with the event's offset in the log, in decimal.
-pub(super) const OFFSET: &str = "offset";
+pub(crate) const OFFSET: &str = "offset";
 /// The W3C header of the trace that the event was appended in.
 const TRACEPARENT: &str = "traceparent";
 /// The header that says what the value is.
-pub(super) const CONTENT_TYPE: &str = "content-type";
+pub(crate) const CONTENT_TYPE: &str = "content-type";
 const PROTOBUF: &str = "application/protobuf; message=downlink.v1.Event";
 /// The same, for values in JSON.
-pub(super) const JSON: &str = "application/json; message=downlink.v1.Event";
+pub(crate) const JSON: &str = "application/json; message=downlink.v1.Event";
 
 /// How far an event may be ahead of its ingestion to keep its own time in the topic: brokers refuse what is an hour ahead of
 /// their clocks.
@@ -26,48 +26,22 @@ const NANOS_PER_MS: i128 = 1_000_000;
 
 /// A message to be sent.
 #[derive(Debug)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// The signal: a partition has all of it, in order.
-    pub(super) key: &'a [u8],
+    pub(crate) key: &'a [u8],
     /// The event.
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
     /// Its event time.
-    pub(super) time_ms: i64,
+    pub(crate) time_ms: i64,
     log_id: &'a str,
     content_type: &'static str,
     offset: &'a [u8],
     traceparent: &'a [u8],
 }
 
-/// A message that is in the topic.
-#[derive(Debug)]
-pub(super) struct Found<'a> {
-    /// Which event it says it is; 0 if it does not say.
-    pub(super) offset: u64,
-    /// Where it is.
-    pub(super) partition: i32,
-    /// Where it is there.
-    pub(super) position: i64,
-    /// Its key.
-    pub(super) key: &'a [u8],
-    /// Its value.
-    pub(super) value: &'a [u8],
-    /// Its time, unless the brokers have given it one of their own.
-    pub(super) time_ms: Option<i64>,
-    /// Its headers.
-    pub(super) headers: Vec<(&'a str, &'a [u8])>,
-}
-
-impl<'a> Found<'a> {
-    /// The value of a header.
-    pub(super) fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
-    }
-}
-
 impl Message<'_> {
     /// Its headers.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         let fixed = [
             (LOG_ID, self.log_id.as_bytes()),
             (OFFSET, self.offset),
@@ -80,7 +54,7 @@ impl Message<'_> {
 
 /// Writes messages, each into the room of the one before.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     log_id: String,
     values: MirrorValues,
     value: Vec<u8>,
@@ -90,12 +64,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// For the events of this log, with values of this kind.
-    pub(super) const fn new(log_id: String, values: MirrorValues) -> Self {
+    pub(crate) const fn new(log_id: String, values: MirrorValues) -> Self {
         Self { log_id, values, value: Vec::new(), offset: Vec::new(), traceparent: Vec::new() }
     }
 
     /// `event` as a message.
-    pub(super) fn write<'a>(&'a mut self, event: &EventRef<'a>) -> Message<'a> {
+    pub(crate) fn write<'a>(&'a mut self, event: &EventRef<'a>) -> Message<'a> {
         for part in [&mut self.value, &mut self.offset, &mut self.traceparent] {
             part.clear();
         }

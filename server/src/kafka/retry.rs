@@ -9,7 +9,7 @@ use crate::shutdown::Tasks;
 const FIRST: Duration = Duration::from_millis(100);
 
 /// How often who waits looks whether the server stops.
-pub(super) const STOP_POLL: Duration = Duration::from_millis(100);
+pub(crate) const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// Runs sessions until the server stops, or one has come to its end. After one that has failed the next begins a while
 /// later, at most `longest`, but soon if it worked for a time: then it calls what it is given.
@@ -75,6 +75,28 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_follow_each_other_at_growing_distances_until_one_ends_well_or_the_server_stops() {
+        let (tasks, longest) = (Tasks::default(), Duration::from_millis(250));
+        let (mut tries, mut delays) = (0, Vec::new());
+        let session = |works: &mut dyn FnMut()| {
+            tries += 1;
+            // One of them gets somewhere, and fails then.
+            if tries == 4 {
+                works();
+            }
+            if tries < 6 { Err(tries) } else { Ok(()) }
+        };
+        sessions(&tasks, longest, session, |failure, delay| delays.push((*failure, delay)));
+        let failures: Vec<_> = delays.iter().map(|(failure, _)| *failure).collect();
+        assert_eq!((tries, failures), (6, vec![1, 2, 3, 4, 5]));
+        let delays: Vec<_> = delays.into_iter().map(|(_, delay)| delay).collect();
+        assert!(delays[1] >= FIRST && delays[2] >= longest / 2 && delays[2] <= longest, "{delays:?}");
+        assert!(delays[3] <= FIRST && delays[4] >= FIRST, "{delays:?}");
+        tasks.drain();
+        sessions(&tasks, longest, |_| panic!("the server stops"), |(): &(), _| {});
+    }
 
     #[test]
     fn waits_grow_to_a_bound_and_differ() {
