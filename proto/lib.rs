@@ -13,5 +13,8 @@ pub mod v1 {
     tonic::include_proto!("downlink.v1");
 }
 
+/// The file of the API that says what an `Event` is, and all that is in it, as it was written.
+pub const TYPES_PROTO: &str = include_str!("downlink/v1/types.proto");
+
 /// The encoded descriptors of the whole API, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -241,6 +241,10 @@ settings! {
     /// A file of further settings of the Kafka client, `name=value` in each line: security.protocol, sasl.mechanisms, and any
     /// other that librdkafka has. Also from the environment: DOWNLINK_MIRROR_CLIENT_SASL_PASSWORD is sasl.password.
     mirror_client_file: PathBuf = PathBuf::new();
+    /// A schema registry with Confluent's protocol, which Redpanda serves too, such as "http://10.0.0.1:8081": the schema of protobuf
+    /// values is registered there for `<mirror_topic>-value`. Empty: nowhere. In `mirror_client_file`, or as variables, it may have
+    /// schema.registry.username, schema.registry.password, and the certificates to trust in schema.registry.ca.file.
+    mirror_schema_registry_url: String = String::new();
     /// Events that may be on their way to the brokers.
     mirror_queue_events_max: usize = 100_000, 1..=10_000_000;
     /// Their bytes.
@@ -339,6 +343,14 @@ impl Config {
         if !self.follow_bootstrap_servers.is_empty() && !self.mirror_bootstrap_servers.is_empty() {
             let problem = "a replica has no events of its own, so it cannot keep where a mirror is: unset one of the two";
             return Err(("mirror_bootstrap_servers", problem.to_owned()));
+        }
+        let registry = &self.mirror_schema_registry_url;
+        let has_scheme = ["http://", "https://"].iter().any(|scheme| registry.starts_with(scheme));
+        if !registry.is_empty() && (!has_scheme || registry.contains('@')) {
+            // Not the value: there may be a password in it.
+            let problem =
+                "it begins with http:// or https://, and has no user name: that is in `mirror_client_file`";
+            return Err(("mirror_schema_registry_url", problem.to_owned()));
         }
         if self.log_filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err((

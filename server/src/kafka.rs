@@ -15,7 +15,7 @@ mod watch;
 
 use std::time::Duration;
 
-pub(crate) use client::{Access, Origin, Properties};
+pub(crate) use client::{Access, Origin, Properties, chosen};
 pub(crate) use error::Error;
 pub(crate) use message::{CONTENT_TYPE, JSON, LOG_ID, Message, OFFSET, Writer};
 pub(crate) use problem::Problem;

@@ -7,6 +7,7 @@ mod checkpoint;
 mod compare;
 mod failure;
 mod progress;
+mod registry;
 mod sending;
 mod session;
 mod settings;
@@ -36,6 +37,7 @@ pub(crate) fn start(
         return None;
     }
     let status = Arc::new(Status::default());
+    registry::start(config, &status, tasks);
     let session =
         session::Session::new(config.clone(), log.clone(), clock.clone(), status.clone(), tasks.clone());
     let (watched, longest) = (tasks.clone(), Duration::from_millis(config.mirror_retry_ms_max));

@@ -8,6 +8,9 @@ mod json;
 use downlink_proto::v1;
 use downlink_storage::{Quality, Timestamp};
 
+/// What an encoded event is, in the language of protobuf.
+pub(crate) use downlink_proto::TYPES_PROTO as EVENT_SCHEMA;
+
 pub(crate) use decode::decode_event;
 pub(crate) use differ::differing_field;
 pub(crate) use event::{encode_event, put_bytes};

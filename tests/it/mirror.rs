@@ -2,6 +2,7 @@
 
 mod events;
 mod kill;
+mod registry;
 mod trouble;
 mod verify;
 

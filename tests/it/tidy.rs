@@ -104,6 +104,11 @@ fn only_the_room_of_kafka_names_rdkafka() {
 }
 
 #[test]
+fn only_the_schema_registry_of_the_mirror_speaks_http_by_itself() {
+    only_in("server/src", &["ureq"], &["server/src/mirror/registry.rs"]);
+}
+
+#[test]
 fn only_the_grpc_door_of_the_server_its_events_on_the_wire_and_the_client_know_the_wire() {
     let wire = [
         "tonic",

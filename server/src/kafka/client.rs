@@ -16,6 +16,9 @@ use crate::sync::{lock, take};
 /// Settings of librdkafka.
 pub(crate) type Properties = BTreeMap<String, String>;
 
+/// Settings that begin so are those of the client of a schema registry, and none of librdkafka.
+const SCHEMA_REGISTRY: &str = "schema.registry.";
+
 /// The least that a reader fetches ahead of a partition.
 const QUEUE_BYTES_MIN: usize = 64 << 10;
 
@@ -50,9 +53,9 @@ impl Access {
         fixed: Properties,
     ) -> Result<Self, Error> {
         let mut properties = defaults;
-        let chosen = chosen(origin.file, origin.variables, std::env::vars());
         let unmade = |error| Error::Client { settings: origin.name, error };
-        properties.extend(chosen.map_err(unmade)?);
+        properties.extend(chosen(origin).map_err(unmade)?);
+        properties.retain(|name, _| !name.starts_with(SCHEMA_REGISTRY));
         properties.extend(fixed);
         Ok(Self { topic: topic.to_owned(), properties, settings: origin.name })
     }
@@ -141,8 +144,12 @@ fn without_circumstances(reason: &str) -> &str {
     reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason)
 }
 
-/// The settings in a file as it is now, and over them those of the variables that begin so.
-fn chosen(
+/// What users say as of now: the settings in the file, and over them those of the variables.
+pub(crate) fn chosen(origin: Origin<'_>) -> Result<Properties, String> {
+    of_both(origin.file, origin.variables, std::env::vars())
+}
+
+fn of_both(
     file: &Path,
     prefix: &str,
     variables: impl Iterator<Item = (String, String)>,
@@ -191,7 +198,7 @@ mod tests {
     fn a_variable_is_a_setting_with_dots() {
         let variables = [("DOWNLINK_X_CLIENT_SASL_PASSWORD", "x"), ("DOWNLINK_X_TOPIC", "y")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
-        let properties = chosen(Path::new(""), "DOWNLINK_X_CLIENT_", variables).unwrap();
+        let properties = of_both(Path::new(""), "DOWNLINK_X_CLIENT_", variables).unwrap();
         assert_eq!(properties, Properties::from([("sasl.password".to_owned(), "x".to_owned())]));
     }
 }

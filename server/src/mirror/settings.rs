@@ -9,12 +9,16 @@ const BESIDE_VALUE_BYTES: usize = 64 << 10;
 
 /// How the topic is reached, by the settings as they are now.
 pub(super) fn access(config: &Config) -> Result<Access, Failure> {
-    let origin = Origin {
+    Ok(Access::load(&config.mirror_topic, defaults(config), origin(config), fixed(config))?)
+}
+
+/// Where users put settings of the mirror's client.
+pub(super) fn origin(config: &Config) -> Origin<'_> {
+    Origin {
         file: &config.mirror_client_file,
         variables: MIRROR_VARIABLES,
         name: "mirror_client_file and DOWNLINK_MIRROR_CLIENT_*",
-    };
-    Ok(Access::load(&config.mirror_topic, defaults(config), origin, fixed(config))?)
+    }
 }
 
 /// What the topic is like if the mirror has to create it: any event fits.

@@ -11,6 +11,8 @@ pub(crate) struct Status {
     next_offset: AtomicU64,
     /// What keeps events from the topic at present.
     pub(super) problem: Problem,
+    /// What keeps its schema from the registry.
+    pub(super) schema_problem: Problem,
 }
 
 impl Status {
@@ -19,9 +21,9 @@ impl Status {
         self.next_offset.load(Ordering::Relaxed)
     }
 
-    /// What keeps events from the topic at present, and for how long it has.
+    /// What keeps events from the topic at present, or else its schema from the registry, and for how long it has.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.text()
+        self.problem.text().or_else(|| self.schema_problem.text())
     }
 
     /// The topic holds every event below this, as far as the present session has seen; whether no session had come so far.
