@@ -1,6 +1,7 @@
 //! All settings of the server: one flat table, each with its default, its bounds and a sentence.
 
 mod define;
+mod http;
 mod load;
 mod print;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use define::{Text, settings};
 use downlink_storage::Options;
 use downlink_storage::block::BLOCK_ROWS_MAX;
+pub use http::HttpListen;
 pub use load::{Error, FOLLOW_VARIABLES, MIRROR_VARIABLES, Overrides, load};
 pub use print::print;
 
@@ -53,6 +55,12 @@ const MIB: usize = 1 << 20;
 settings! {
     /// Where gRPC is served. Nothing is open beyond this machine unless this says so.
     listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
+    /// Where health is told over HTTP, to whoever asks; port 0: any; "off": nowhere.
+    http_listen: HttpListen = HttpListen::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464));
+    /// HTTP connections at once; more are closed.
+    http_connections_max: usize = 64, 1..=10_000;
+    /// The longest an HTTP request may take, and the longest silence before it.
+    http_timeout_ms_max: u64 = 10_000, 100..=600_000;
     /// The directory of the log. One server at a time.
     data_dir: PathBuf = PathBuf::from("data");
     /// How log lines look on stderr: "text" or "json".
@@ -253,6 +261,8 @@ settings! {
     mirror_checkpoint_ms: u64 = 1_000, 10..=3_600_000;
     /// How long the topic must stand still, when the mirror starts, before it is believed to be all that was sent before.
     mirror_settle_ms: u64 = 500, 0..=600_000;
+    /// The mirror is behind, as health tells, when an event has been in the log for longer than this, and is not in the topic.
+    mirror_behind_ms_max: u64 = 30_000, 100..=1 << 40;
     /// The longest wait between two tries to reach the brokers.
     mirror_retry_ms_max: u64 = 10_000, 100..=3_600_000;
     /// Kafka or Redpanda brokers with the mirror of another server, such as "10.0.0.1:9092": this server is a read replica of

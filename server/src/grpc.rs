@@ -220,11 +220,11 @@ fn rise(news: &watch::Sender<Offset>, head: Offset) {
     });
 }
 
-/// Everything that is served.
+/// Everything that is served, but health, which the front has from the beginning.
 ///
 /// # Errors
 /// If the API cannot describe itself.
-pub(crate) async fn services(shared: Arc<Shared>) -> anyhow::Result<Routes> {
+pub(crate) fn services(shared: &Arc<Shared>) -> anyhow::Result<Routes> {
     let config = &shared.config;
     macro_rules! limited {
         ($server:expr) => {
@@ -239,7 +239,6 @@ pub(crate) async fn services(shared: Arc<Shared>) -> anyhow::Result<Routes> {
         .add_service(limited!(ConsumerServiceServer::new(consumer::Consumers::new(shared.clone()))))
         .add_service(limited!(LogServiceServer::new(log::LogFacts { shared: shared.clone() })))
         .add_service(limited!(AdminServiceServer::new(admin::Admin::new(shared.clone()))))
-        .add_service(health::serve(&shared).await)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
 }

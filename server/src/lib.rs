@@ -16,7 +16,9 @@ pub mod config;
 mod consumers;
 mod follow;
 mod grpc;
+mod health;
 mod history;
+mod http;
 mod ingest;
 mod kafka;
 mod mirror;
@@ -40,18 +42,33 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use config::Config;
 use grpc::{Front, Shared};
+use health::{Health, Subjects};
 use shutdown::Tasks;
 
-/// Opens the log of `config`, serves it on `listener` until `shutdown` completes, and drains.
+/// Where a server is to listen. A listener alone is one for gRPC, without HTTP.
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For HTTP, if that is wanted.
+    pub http: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(grpc: TcpListener) -> Self {
+        Self { grpc, http: None }
+    }
+}
+
+/// Opens the log of `config`, serves it on `listeners` until `shutdown` completes, and drains.
 ///
 /// # Errors
 /// If the log cannot be opened, or if a defect has ended the server.
 pub async fn run(
     config: Config,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    Server::open(config, listener).await?.serve(shutdown).await
+    Server::open(config, listeners).await?.serve(shutdown).await
 }
 
 /// As [`run`], on a log that is open already, such as one on an engine that fails on command.
@@ -61,75 +78,112 @@ pub async fn run(
 pub async fn run_with_log(
     config: Config,
     log: Log,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    Server::with_log(config, log, Arc::new(SystemClock), listener)?.serve(shutdown).await
+    Server::with_log(config, log, Arc::new(SystemClock), listeners)?.serve(shutdown).await
 }
 
-/// A server that has everything it needs to serve.
+/// A server whose log is open.
 pub struct Server {
-    config: Config,
+    drain_max: Duration,
     log: Log,
-    clock: Arc<dyn Clock>,
+    doors: Doors,
+}
+
+/// Where callers come in.
+struct Doors {
     address: SocketAddr,
     front: Front,
-    tasks: Tasks,
+    http: Option<http::Door>,
+    health: Health,
+}
+
+impl Doors {
+    /// Opens them: callers wait for the log, and may ask what it is at.
+    fn open(config: &Config, listeners: Listeners) -> anyhow::Result<Self> {
+        let Listeners { grpc, http } = listeners;
+        let address = grpc.local_addr().context("the listener has no address")?;
+        let is_there = config.data_dir.join("segments").exists();
+        let health = Health::beginning(Tasks::default(), is_there);
+        let http = http.map(|listener| http::Door::begin(config, listener, health.clone())).transpose()?;
+        let front = Front::begin(config, grpc, &health);
+        Ok(Self { address, front, http, health })
+    }
 }
 
 impl Server {
-    /// Opens the log of `config`. Callers may connect meanwhile: they wait for [`Self::serve`], and if that takes long
-    /// they are told to come back.
+    /// Opens the log of `config`, and serves it. Callers may connect meanwhile: their calls wait, and if that takes long they
+    /// are told to come back.
     ///
     /// # Errors
     /// If the log cannot be opened.
-    pub async fn open(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
-        let address = listener.local_addr().context("the listener has no address")?;
-        let tasks = Tasks::default();
-        let front = Front::begin(&config, listener, tasks.clone());
+    pub async fn open(config: Config, listeners: impl Into<Listeners>) -> anyhow::Result<Self> {
+        let doors = Doors::open(&config, listeners.into())?;
         let dir = config.data_dir.clone();
-        let (settings, stop) = (config.clone(), tasks.clone());
+        let (settings, stop) = (config.clone(), doors.health.tasks().clone());
         let opening = tokio::task::spawn_blocking(move || replica::open(&settings, &stop));
         let log = opening.await.context("opening the log has panicked")?.with_context(|| {
             format!("cannot open the log in {} (choose another place with --data-dir)", dir.display())
         })?;
-        Ok(Self { config, log, clock: Arc::new(SystemClock), address, front, tasks })
+        Self::begin(config, log, Arc::new(SystemClock), doors)
     }
 
     /// On a log that is open already, by a clock of the caller's. Within a runtime.
     ///
     /// # Errors
-    /// If `listener` does not know its address.
+    /// If a listener does not know its address.
     pub fn with_log(
         config: Config,
         log: Log,
         clock: Arc<dyn Clock>,
-        listener: TcpListener,
+        listeners: impl Into<Listeners>,
     ) -> anyhow::Result<Self> {
-        let address = listener.local_addr().context("the listener has no address")?;
-        let tasks = Tasks::default();
-        let front = Front::begin(&config, listener, tasks.clone());
-        Ok(Self { config, log, clock, address, front, tasks })
+        let doors = Doors::open(&config, listeners.into())?;
+        Self::begin(config, log, clock, doors)
     }
 
-    /// Where it listens.
+    fn begin(config: Config, log: Log, clock: Arc<dyn Clock>, doors: Doors) -> anyhow::Result<Self> {
+        let tasks = doors.health.tasks();
+        let drain_max = Duration::from_millis(config.drain_ms_max);
+        let mirror_behind_max = Duration::from_millis(config.mirror_behind_ms_max);
+        let mirror = mirror::start(&config, &log, &clock, tasks);
+        let replica = replica::start(&config, &log, tasks);
+        let subjects = Subjects {
+            log: log.clone(),
+            mirror: mirror.clone(),
+            replica: replica.clone(),
+            clock: clock.clone(),
+            mirror_behind_max,
+        };
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), (mirror, replica))?);
+        doors.front.open(grpc::services(&shared)?);
+        doors.health.opened(subjects);
+        Ok(Self { drain_max, log, doors })
+    }
+
+    /// Where it serves gRPC.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.doors.address
     }
 
-    /// Serves until `shutdown` completes, then drains: streams are told, what is queued is settled and
+    /// Where it serves HTTP, if it does.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.doors.http.as_ref().map(http::Door::address)
+    }
+
+    /// Serves on until `shutdown` completes, then drains: streams are told, what is queued is settled and
     /// acknowledged, the log is closed. After `drain_ms_max` it leaves anyway.
     ///
     /// # Errors
     /// If a defect has ended the server.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, log, clock, mut front, tasks, .. } = self;
-        let drain_max = Duration::from_millis(config.drain_ms_max);
-        let mirror = mirror::start(&config, &log, &clock, &tasks);
-        let replica = replica::start(&config, &log, &tasks);
-        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), (mirror, replica))?);
-        front.open(grpc::services(shared).await?);
+        let Self { drain_max, log, doors } = self;
+        // HTTP tells how it goes until the very end.
+        let Doors { mut front, http: _http, health, .. } = doors;
+        let tasks = health.tasks();
         let early = tokio::select! {
             () = shutdown => None,
             () = tasks.failed() => None,
@@ -141,7 +195,7 @@ impl Server {
         let streams_deadline = Instant::now() + drain_max * 4 / 5;
         match early {
             Some(ended) => ended.context("the gRPC server has panicked")??,
-            None => drain_connections(front, &tasks, streams_deadline).await?,
+            None => drain_connections(front, tasks, streams_deadline).await?,
         }
 
         let closing = tasks.blocking("close", move || log.close());

@@ -1,15 +1,16 @@
 //! `downlink-server`: arguments, exit codes.
 
 use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use downlink_server::config::{self, Config, LogFormat, Overrides};
+use downlink_server::config::{self, Config, HttpListen, LogFormat, Overrides};
 use downlink_server::replica::{self, Restored};
-use downlink_server::{Server, observability, shutdown};
+use downlink_server::{Listeners, Server, observability, shutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
@@ -32,6 +33,9 @@ struct Arguments {
     /// Where gRPC is served; port 0: any [default: 127.0.0.1:50051] [env: DOWNLINK_LISTEN]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Where HTTP is served; port 0: any; off: nowhere [default: 127.0.0.1:9464] [env: DOWNLINK_HTTP_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Option<String>,
     /// A TOML file of settings
     #[arg(long, global = true, value_name = "FILE", env = "DOWNLINK_CONFIG")]
     config: Option<PathBuf>,
@@ -125,7 +129,12 @@ fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     });
-    let named = [("data_dir", arguments.data_dir), ("listen", arguments.listen), ("log_format", log_format)];
+    let named = [
+        ("data_dir", arguments.data_dir),
+        ("listen", arguments.listen),
+        ("http_listen", arguments.http_listen),
+        ("log_format", log_format),
+    ];
     flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     if let Some(Command::Restore(Restore { from: Origin::Kafka, bootstrap_servers, topic, first_offset })) =
         arguments.command
@@ -210,9 +219,13 @@ fn check_files(files_max: Option<u64>, connections_max: usize) -> anyhow::Result
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = pin!(shutdown::signals().context("cannot listen for signals")?);
-    let listener = bind(&config).await?;
+    let grpc = bind(config.listen, "--listen").await?;
+    let http = match config.http_listen {
+        HttpListen::At(address) => Some(bind(address, "--http-listen").await?),
+        HttpListen::Off => None,
+    };
     let server = tokio::select! {
-        opened = Server::open(config, listener) => opened?,
+        opened = Server::open(config, Listeners { grpc, http }) => opened?,
         // The log bears to be left at any moment, also while it recovers.
         () = &mut stop => return Ok(()),
     };
@@ -220,20 +233,26 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let address = server.address();
         tracing::warn!(%address, "whoever reaches this address can read and append: there is no TLS or authentication yet");
     }
-    // Scripts wait for this very line.
-    let ready = writeln!(std::io::stdout(), "downlink-server listening on {}", server.address());
-    // Whoever started it may have closed that end; it serves all the same.
-    let _ = ready;
+    announce(&server);
     server.serve(stop).await
 }
 
-async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(config.listen).await.map_err(|error| {
-        let address = config.listen;
+/// Scripts wait for these very lines.
+fn announce(server: &Server) {
+    let mut out = std::io::stdout();
+    // Whoever started it may have closed that end; it serves all the same.
+    let _ = writeln!(out, "downlink-server listening on {}", server.address());
+    if let Some(address) = server.http_address() {
+        let _ = writeln!(out, "downlink-server serves HTTP on {address}");
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
         if error.kind() == ErrorKind::AddrInUse {
-            anyhow::anyhow!("cannot listen on {address}: another process uses it; stop that, or use --listen")
+            anyhow::anyhow!("cannot listen on {address}: another process uses it; stop that, or use {flag}")
         } else {
-            anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with --listen")
+            anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with {flag}")
         }
     })
 }

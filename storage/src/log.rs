@@ -42,6 +42,7 @@ struct Inner {
     shared: Arc<Shared>,
     commands: SyncSender<Command>,
     append_queue_max: usize,
+    disk_reserve_bytes: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Kept to the end.
     _lock: Option<Arc<DirectoryLock>>,
@@ -156,7 +157,14 @@ impl Log {
             spawn_in_background("downlink-seal", niceness, move || seal::run(&sealed, reserve_bytes))?,
         ];
         threads.extend(derive(&shared, rollup_events, reserve_bytes, niceness)?);
-        let inner = Inner { shared, commands, append_queue_max, threads: Mutex::new(threads), _lock: lock };
+        let inner = Inner {
+            shared,
+            commands,
+            append_queue_max,
+            disk_reserve_bytes: reserve_bytes,
+            threads: Mutex::new(threads),
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -236,6 +244,12 @@ impl Log {
     #[must_use]
     pub fn state(&self) -> State {
         self.inner.shared.state()
+    }
+
+    /// Looks whether the disk has room, as every append does, and changes the state if that is news. Blocks on the disk.
+    pub fn check_room(&self) {
+        // What keeps it from being known is told by the next append.
+        let _ = self.inner.shared.note_room(self.inner.disk_reserve_bytes);
     }
 
     /// Facts about the log. Blocks on the disk.

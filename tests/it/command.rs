@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 
 use downlink_proto::v1::{DefineSignalsRequest, Event, Quality, Signal};
 
-use crate::harness::{Server, binary, downlink, event, run, server_command, succeed};
+use crate::harness::{Server, bare_server_command, binary, downlink, event, run, server_command, succeed};
 
 /// A log with events of two signals, one of them not to be used, and a third signal that is defined only.
 async fn three() -> (tempfile::TempDir, Server) {
@@ -179,7 +179,7 @@ fn run_with_output_elsewhere(command: &mut Command) -> Output {
 fn a_server_that_everybody_may_reach_says_so() {
     for (address, expected) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new(binary("downlink-server"));
+        let mut command = bare_server_command();
         command.arg("--data-dir").arg(dir.path()).args(["--listen", address]).stderr(Stdio::piped());
         let (status, said) = started_and_stopped(command);
         assert!(

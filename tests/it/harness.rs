@@ -62,8 +62,13 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 pub(crate) struct Server {
     child: Child,
     address: String,
+    http: OnceLock<Option<String>>,
+    lines: Mutex<mpsc::Receiver<String>>,
     said: Arc<Mutex<String>>,
 }
+
+/// The line that says where HTTP is served: after the one that it listens.
+const SERVES_HTTP: &str = "downlink-server serves HTTP on ";
 
 impl Server {
     /// Starts a server on `dir` and a free port, and waits until it listens.
@@ -80,7 +85,7 @@ impl Server {
 
     /// Starts a server where the last one was, for clients that come back.
     pub(crate) fn start_at(dir: &Path, address: &str) -> Self {
-        let mut command = Command::new(binary("downlink-server"));
+        let mut command = bare_server_command();
         command.arg("--data-dir").arg(dir).args(["--listen", address]);
         Self::spawn(command).unwrap_or_else(|output| panic!("the server did not start: {output}"))
     }
@@ -94,8 +99,8 @@ impl Server {
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some(address) = line.strip_prefix("downlink-server listening on ") {
-                    let _ = sender.send(address.to_owned());
+                if line.starts_with("downlink-server ") {
+                    let _ = sender.send(line);
                 }
             }
         });
@@ -110,9 +115,16 @@ impl Server {
                 heard.lock().expect("nothing panics").push_str(&text);
             }
         });
-        match lines.recv_timeout(PATIENCE) {
-            Ok(address) => Ok(Self { child, address, said }),
-            Err(_) => {
+        let ready = lines.recv_timeout(PATIENCE).ok();
+        match ready.as_ref().and_then(|line| line.strip_prefix("downlink-server listening on ")) {
+            Some(address) => Ok(Self {
+                child,
+                address: address.to_owned(),
+                http: OnceLock::new(),
+                lines: Mutex::new(lines),
+                said,
+            }),
+            None => {
                 let _ = child.kill();
                 let status = child.wait().expect("a status");
                 listening.join().expect("stderr");
@@ -124,6 +136,21 @@ impl Server {
     /// `127.0.0.1:port`.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// `127.0.0.1:port`, where HTTP is served.
+    pub(crate) fn http(&self) -> &str {
+        self.try_http().expect("it serves HTTP")
+    }
+
+    /// The same, if it serves any: it says so right after it listens.
+    pub(crate) fn try_http(&self) -> Option<&str> {
+        let next = || {
+            let line =
+                self.lines.lock().expect("nothing panics").recv_timeout(Duration::from_secs(2)).ok()?;
+            line.strip_prefix(SERVES_HTTP).map(str::to_owned)
+        };
+        self.http.get_or_init(next).as_deref()
     }
 
     /// `http://127.0.0.1:port`.
@@ -253,8 +280,15 @@ impl Drop for Server {
 
 /// The command that starts a server on `dir` and a free port.
 pub(crate) fn server_command(dir: &Path) -> Command {
-    let mut command = Command::new(binary("downlink-server"));
+    let mut command = bare_server_command();
     command.arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// The server's program, set to serve HTTP on a free port.
+pub(crate) fn bare_server_command() -> Command {
+    let mut command = Command::new(binary("downlink-server"));
+    command.env("DOWNLINK_HTTP_LISTEN", "127.0.0.1:0");
     command
 }
 

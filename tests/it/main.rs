@@ -23,6 +23,8 @@ mod definitions;
 mod disk;
 mod errors;
 mod harness;
+mod health;
+mod http;
 mod import;
 mod in_process;
 mod kafka;

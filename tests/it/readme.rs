@@ -85,6 +85,7 @@ fn shell(script: &str, dir: &Path, address: SocketAddr) -> Command {
     command.args(["-e", "-c", script]).current_dir(dir).stdin(Stdio::null());
     // A clone of one's own has its target directory inside.
     command.env_remove("CARGO_TARGET_DIR");
+    command.env("DOWNLINK_HTTP_LISTEN", "127.0.0.1:0");
     if address.to_string() != DEFAULT {
         println!("{DEFAULT} is taken: using {address}");
         command.env("DOWNLINK_LISTEN", address.to_string()).env("DOWNLINK_URL", format!("http://{address}"));

@@ -30,6 +30,7 @@ class Server:
     def start(self, *arguments: str) -> Self:
         """Starts it, and waits until it listens; after the first time where it was."""
         command = [os.environ["DOWNLINK_SERVER"], "--data-dir", str(self.directory), "--listen", self.address]
+        command += ["--http-listen", "127.0.0.1:0"]
         self._process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         for line in self._process.stdout:

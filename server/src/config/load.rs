@@ -145,7 +145,7 @@ fn describe(metadata: &Metadata, key: &str) -> String {
     match (&metadata.source, &*metadata.name) {
         (Some(Source::File(path)), _) => path.display().to_string(),
         (None, "the environment") => format!("the environment ({PREFIX}{})", key.to_ascii_uppercase()),
-        (_, "the flags") if matches!(key, "listen" | "data_dir" | "log_format") => {
+        (_, "the flags") if matches!(key, "listen" | "http_listen" | "data_dir" | "log_format") => {
             format!("the flags (--{})", key.replace('_', "-"))
         }
         (_, "the flags") => "the flags (--set)".to_owned(),

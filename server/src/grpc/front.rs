@@ -15,12 +15,13 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic_health::pb::health_server::HealthServer;
 use tower_layer::layer_fn;
 
 use super::status::Refusal;
-use super::{connection, door};
+use super::{connection, door, health};
 use crate::config::Config;
-use crate::shutdown::Tasks;
+use crate::health::Health;
 
 /// Headers of a call.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
@@ -35,10 +36,12 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Begins to listen: calls wait for the services.
-    pub(crate) fn begin(config: &Config, listener: TcpListener, tasks: Tasks) -> Self {
+    /// Begins to listen: calls wait for the services, but those that ask how the server is.
+    pub(crate) fn begin(config: &Config, listener: TcpListener, health: &Health) -> Self {
         let (services, opened) = watch::channel(None);
-        let gate = Gate { services: opened, wait_max: Duration::from_millis(config.start_wait_ms_max) };
+        let wait_max = Duration::from_millis(config.start_wait_ms_max);
+        let gate = Gate { services: opened, health: health::serve(health.clone()), wait_max };
+        let tasks = health.tasks().clone();
         let bounds = door::Bounds::new(config);
         let broken = CancellationToken::new();
         let connections = connection::accept(listener, config.connections_max, broken.clone());
@@ -70,6 +73,7 @@ impl Front {
 #[derive(Clone)]
 struct Gate {
     services: watch::Receiver<Option<Routes>>,
+    health: HealthServer<health::Service>,
     wait_max: Duration,
 }
 
@@ -83,6 +87,9 @@ impl Service<http::Request<Body>> for Gate {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with(health::PATH) {
+            return self.health.call(request);
+        }
         if let Some(services) = &mut self.services.borrow().clone() {
             return Box::pin(services.call(request));
         }

@@ -23,7 +23,10 @@ async fn a_full_disk_refuses_appends_until_there_is_room() {
     let status = client.append(append(vec![event("a", 2)])).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "DISK_FULL"));
     assert!(status.get_details_retry_info().is_some());
-    assert_eq!(health(&server, "downlink.v1.IngestService").await, ServingStatus::Serving as i32);
+    // Told by another task than the one that answers appends.
+    while health(&server, "downlink.v1.IngestService").await != ServingStatus::NotServing as i32 {
+        tokio::task::yield_now().await;
+    }
 
     let requests =
         tokio_stream::iter([open("p", false), batch(1, vec![event("a", 3)]), batch(2, vec![event("a", 4)])]);
@@ -46,6 +49,24 @@ async fn a_full_disk_refuses_appends_until_there_is_room() {
     let Some(Message::Ack(ack)) = answers.message().await.unwrap().unwrap().message else { panic!("an ack") };
     assert_eq!((ack.through_sequence, ack.last_offset), (1, 2));
     assert_eq!(server.totals().await.appended_events, 2);
+}
+
+#[tokio::test]
+async fn room_on_a_disk_that_was_full_is_noticed_without_an_append() {
+    let server = Fixture::start(|_| {}).await;
+    server.engine.set_free_bytes(0);
+    server.ingest().await.append(append(vec![event("a", 1)])).await.unwrap_err();
+    let ingest = "downlink.v1.IngestService";
+    while health(&server, ingest).await != ServingStatus::NotServing as i32 {
+        tokio::task::yield_now().await;
+    }
+    server.engine.set_free_bytes(1 << 30);
+    let noticed = async {
+        while health(&server, ingest).await != ServingStatus::Serving as i32 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noticed).await.unwrap();
 }
 
 #[tokio::test]

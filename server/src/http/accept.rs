@@ -1,0 +1,56 @@
+//! HTTP connections: a bounded number, each for a bounded time, and none that takes for ever to say what it wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+/// The request line and headers of a request.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// How long a connection may last. Whoever comes regularly connects anew now and then.
+const CONNECTION_MAX: Duration = Duration::from_secs(300);
+/// What follows an error of the listener.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves what comes to `listener`, for ever.
+pub(super) async fn serve(listener: TcpListener, routes: Router, connections_max: usize, patience: Duration) {
+    let permits = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            tracing::warn!(%peer, "closed an HTTP connection: there are `http_connections_max` already");
+            continue;
+        };
+        tokio::spawn(connection(stream, routes.clone(), patience, permit));
+    }
+}
+
+async fn connection(stream: TcpStream, routes: Router, patience: Duration, _permit: OwnedSemaphorePermit) {
+    // Without it answers are only later.
+    let _ = stream.set_nodelay(true);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        // Whatever ended it, the caller knows better.
+        _ = &mut serving => return,
+        () = sleep(CONNECTION_MAX) => serving.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(patience, serving).await;
+}
