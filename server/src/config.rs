@@ -1,6 +1,7 @@
 //! All settings of the server: one flat table, each with its default, its bounds and a sentence.
 
 mod define;
+mod globs;
 mod http;
 mod load;
 mod print;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use define::{Text, settings};
 use downlink_storage::Options;
 use downlink_storage::block::BLOCK_ROWS_MAX;
+pub use globs::Globs;
 pub use http::HttpListen;
 pub use load::{Error, FOLLOW_VARIABLES, MIRROR_VARIABLES, Overrides, load};
 pub use print::print;
@@ -55,12 +57,18 @@ const MIB: usize = 1 << 20;
 settings! {
     /// Where gRPC is served. Nothing is open beyond this machine unless this says so.
     listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
-    /// Where health is told over HTTP, to whoever asks; port 0: any; "off": nowhere.
+    /// Where health and metrics are told over HTTP, to whoever asks; port 0: any; "off": nowhere.
     http_listen: HttpListen = HttpListen::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464));
     /// HTTP connections at once; more are closed.
     http_connections_max: usize = 64, 1..=10_000;
     /// The longest an HTTP request may take, and the longest silence before it.
     http_timeout_ms_max: u64 = 10_000, 100..=600_000;
+    /// Signals whose newest values are among the metrics, by name or glob, such as ["iss/NODE3*"]; with commas in a flag.
+    metrics_signals: Globs = Globs(Vec::new());
+    /// The most signals there.
+    metrics_signals_max: usize = 1_000, 0..=100_000;
+    /// The most consumers whose lags are among the metrics.
+    metrics_consumers_max: usize = 100, 0..=10_000;
     /// The directory of the log. One server at a time.
     data_dir: PathBuf = PathBuf::from("data");
     /// How log lines look on stderr: "text" or "json".

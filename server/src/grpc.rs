@@ -21,6 +21,7 @@ mod health;
 mod ingest;
 mod latest;
 mod log;
+mod measure;
 mod outbox;
 mod pieces;
 mod position;
@@ -50,10 +51,12 @@ use tonic::service::Routes;
 use crate::config::Config;
 use crate::history::History;
 use crate::ingest::Ingest;
+use crate::metrics::Metrics;
 use crate::shutdown::Tasks;
 use crate::{mirror, replica};
 use departure::Departures;
 pub(crate) use front::Front;
+pub(crate) use measure::rpcs;
 use status::Refusal;
 
 /// What the services share.
@@ -77,13 +80,15 @@ pub(crate) struct Shared {
     /// Room for large pages.
     pub(crate) pages: Arc<Departures>,
     /// Permits to work on an aggregate.
-    pub(crate) aggregates: Semaphore,
+    pub(crate) aggregates: Arc<Semaphore>,
     /// Where history is read.
     history: History,
     /// Permits to read a piece of the log from disk.
-    disk_reads: Semaphore,
+    disk_reads: Arc<Semaphore>,
     /// What the reports of subscriptions remember, in bytes.
     pub(crate) report_bytes: Arc<AtomicUsize>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// The tasks.
     pub(crate) tasks: Tasks,
     /// How far the mirror is, if there is one.
@@ -102,6 +107,7 @@ impl Shared {
         log: Log,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
+        metrics: Arc<Metrics>,
         (mirror, replica): (Option<Arc<mirror::Status>>, Option<Arc<replica::Status>>),
     ) -> std::io::Result<Self> {
         let (news, head) = watch::channel(log.head());
@@ -116,8 +122,19 @@ impl Shared {
         let departures = Arc::new(Departures::new(config.large_read_bytes_in_flight_max, &config));
         let pages = Arc::new(Departures::new(config.page_bytes_in_flight_max, &config));
         let history = History::new(config.history_threads_max, config.background_niceness)?;
-        let disk_reads = Semaphore::new(config.disk_reads_max);
-        let aggregates = Semaphore::new(config.aggregates_max);
+        let disk_reads = Arc::new(Semaphore::new(config.disk_reads_max));
+        let aggregates = Arc::new(Semaphore::new(config.aggregates_max));
+        log.observe(metrics.commits.clone());
+        for (name, permits, most) in [
+            ("read_streams", &readers, config.read_streams_max),
+            ("disk_reads", &disk_reads, config.disk_reads_max),
+            ("aggregates", &aggregates, config.aggregates_max),
+        ] {
+            metrics.permits.watch(name, permits, most);
+        }
+        departures.watch("large_read_bytes", &metrics.permits);
+        pages.watch("page_bytes", &metrics.permits);
+        ingest.watch(&metrics.permits);
         Ok(Self {
             config,
             log,
@@ -132,6 +149,7 @@ impl Shared {
             history,
             disk_reads,
             report_bytes: Arc::default(),
+            metrics,
             tasks,
             mirror,
             replica,

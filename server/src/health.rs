@@ -45,6 +45,18 @@ pub(crate) enum Without {
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Starting,
+        Self::Recovering,
+        Self::Draining,
+        Self::Failed,
+        Self::ReadOnly,
+        Self::DiskFull,
+        Self::MirrorBehind,
+        Self::Replica,
+    ];
+
     /// Its name where machines read it.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use downlink_storage::{Append, Appended, Batch, Error, Log, Opened};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::config::Config;
+use crate::metrics::Permits;
 
 /// The way into the log.
 pub(crate) struct Ingest {
@@ -14,6 +15,7 @@ pub(crate) struct Ingest {
     bytes: Arc<Semaphore>,
     bytes_max: usize,
     slots: Arc<Semaphore>,
+    slots_max: usize,
     wait_max: Duration,
 }
 
@@ -36,8 +38,15 @@ impl Ingest {
             bytes: Arc::new(Semaphore::new(bytes_max)),
             bytes_max,
             slots: Arc::new(Semaphore::new(config.append_queue_max)),
+            slots_max: config.append_queue_max,
             wait_max: Duration::from_millis(config.append_wait_ms_max),
         }
+    }
+
+    /// Shows how much of its bounds is taken.
+    pub(crate) fn watch(&self, permits: &Permits) {
+        permits.watch("append_bytes", &self.bytes, self.bytes_max);
+        permits.watch("append_queue", &self.slots, self.slots_max);
     }
 
     /// Waits until there is room for a batch of so many events and encoded bytes.

@@ -21,6 +21,7 @@ mod history;
 mod http;
 mod ingest;
 mod kafka;
+mod metrics;
 mod mirror;
 pub mod observability;
 mod offsets;
@@ -43,6 +44,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use config::Config;
 use grpc::{Front, Shared};
 use health::{Health, Subjects};
+use metrics::Metrics;
 use shutdown::Tasks;
 
 /// Where a server is to listen. A listener alone is one for gRPC, without HTTP.
@@ -97,18 +99,21 @@ struct Doors {
     front: Front,
     http: Option<http::Door>,
     health: Health,
+    metrics: Arc<Metrics>,
 }
 
 impl Doors {
     /// Opens them: callers wait for the log, and may ask what it is at.
     fn open(config: &Config, listeners: Listeners) -> anyhow::Result<Self> {
-        let Listeners { grpc, http } = listeners;
-        let address = grpc.local_addr().context("the listener has no address")?;
+        let Listeners { grpc: listener, http } = listeners;
+        let address = listener.local_addr().context("the listener has no address")?;
         let is_there = config.data_dir.join("segments").exists();
         let health = Health::beginning(Tasks::default(), is_there);
-        let http = http.map(|listener| http::Door::begin(config, listener, health.clone())).transpose()?;
-        let front = Front::begin(config, grpc, &health);
-        Ok(Self { address, front, http, health })
+        let metrics = Arc::new(Metrics::new(grpc::rpcs()));
+        let known = || http::Known::new(health.clone(), metrics.clone());
+        let http = http.map(|listener| http::Door::begin(config, listener, known())).transpose()?;
+        let front = Front::begin(config, listener, &health, &metrics);
+        Ok(Self { address, front, http, health, metrics })
     }
 }
 
@@ -156,7 +161,12 @@ impl Server {
             clock: clock.clone(),
             mirror_behind_max,
         };
-        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), (mirror, replica))?);
+        let metrics = doors.metrics.clone();
+        let copies = (mirror, replica);
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), metrics, copies)?);
+        if let Some(http) = &doors.http {
+            http.opened(&shared);
+        }
         doors.front.open(grpc::services(&shared)?);
         doors.health.opened(subjects);
         Ok(Self { drain_max, log, doors })

@@ -1,12 +1,14 @@
 //! The one writer: gathers what arrived while the last sync ran, makes one block of it, syncs, publishes, answers.
 
+mod write;
+
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread;
 
 use crate::api::{Append, Appended, Identity, Options};
-use crate::block::{BatchRecord, BlockBuilder, Effort, ProducerStamp, RequestRecord, Tally};
+use crate::block::{BatchRecord, BlockBuilder, ProducerStamp, RequestRecord, Tally};
 use crate::copy;
 use crate::done::Done;
 use crate::error::Error;
@@ -18,6 +20,7 @@ use crate::producer::{Opened, Producers, Span, Verdict};
 use crate::segment::{Header, Segment};
 use crate::shared::{Books, Shared, State};
 use crate::snapshot;
+use write::Stopwatch;
 
 /// What the writer is asked to do, in order.
 pub(crate) enum Command {
@@ -70,6 +73,7 @@ struct Group {
     is_copied: bool,
     /// Why nothing can be appended at present.
     refused: Option<Error>,
+    watch: Stopwatch,
     answers: Vec<(Done<Appended>, Answer)>,
 }
 
@@ -167,6 +171,7 @@ impl Writer {
     }
 
     fn group(&mut self, is_copied: bool) -> Group {
+        let watch = Stopwatch::start();
         let head = self.shared.head();
         let least = self.last_ingest_time;
         let ingest_time = if is_copied { least } else { self.clock.now().max(least) };
@@ -176,7 +181,7 @@ impl Writer {
             .and_then(|()| self.roll_if_full());
         let refused = ready.err();
         let block = BlockBuilder::new(head, ingest_time);
-        Group { block, events: 0, head, is_copied, refused, answers: Vec::new() }
+        Group { block, events: 0, head, is_copied, refused, watch, answers: Vec::new() }
     }
 
     /// Decides about one append; what it gets is only told once the group is durable.
@@ -264,7 +269,11 @@ impl Writer {
 
     /// Makes the group durable, visible, known: in this order.
     fn commit(&mut self, group: Group) {
-        let durable = if group.block.is_empty() { Ok(()) } else { self.write(group.block) };
+        let durable = if group.block.is_empty() {
+            Ok(())
+        } else {
+            self.write(group.block, group.answers.len(), group.watch)
+        };
         if let Err(error) = durable {
             let events: u64 = group.answers.iter().map(|(_, answer)| answer.appended_events()).sum();
             self.shared.books.count_rejected(events);
@@ -285,17 +294,6 @@ impl Writer {
         if self.events_since_snapshot >= self.options.snapshot_every_events {
             self.snapshot(false);
         }
-    }
-
-    fn write(&mut self, block: BlockBuilder) -> Result<(), Error> {
-        let block = Arc::new(block.finish(self.shared.books.tally()));
-        let encoded = block.encode(Effort::Fast);
-        self.newest()?.append(&block, &encoded).map_err(|error| self.fail(&error))?;
-        assert_eq!(block.first_offset(), self.shared.head(), "offsets are dense");
-        self.last_ingest_time = block.summary().ingest_time_last;
-        self.events_since_snapshot += block.len() as u64;
-        self.shared.publish(block);
-        Ok(())
     }
 
     /// Before anything is taken into a commit: once it is, only a failed sync may refuse it.

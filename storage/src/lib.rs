@@ -54,6 +54,7 @@ mod keys;
 mod lock;
 mod log;
 mod lookup;
+mod observer;
 mod passes;
 mod producer;
 mod projection;
@@ -80,6 +81,7 @@ pub use event::{
     Clock, Event, EventRef, Offset, Quality, SYSTEM_PREFIX, SignalId, SystemClock, Timestamp, Value, ValueRef,
 };
 pub use log::Log;
+pub use observer::{CommitParts, CommitReport, Observer, Opening, SealOutcome, SealReport};
 pub use producer::Opened;
 pub use projection::{Latest, SignalInfo};
 pub use read::{Chunk, Seek};

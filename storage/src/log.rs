@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Instant, SystemTime};
 
 use uuid::Uuid;
 
@@ -25,6 +26,7 @@ use crate::event::{Clock, Offset, SystemClock};
 use crate::interner::Interner;
 use crate::lock::DirectoryLock;
 use crate::lookup;
+use crate::observer::{Observer, Opening};
 use crate::passes::Passes;
 use crate::producer::Opened;
 use crate::recover::{self, Recovered};
@@ -43,6 +45,7 @@ struct Inner {
     commands: SyncSender<Command>,
     append_queue_max: usize,
     disk_reserve_bytes: u64,
+    opening: Opening,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Kept to the end.
     _lock: Option<Arc<DirectoryLock>>,
@@ -98,6 +101,7 @@ impl Log {
         beginning: Option<Beginning>,
         lock: Option<DirectoryLock>,
     ) -> Result<Self, Error> {
+        let (begun, began) = (SystemTime::now(), Instant::now());
         // The last batch that a commit takes may go beyond its bound, but not beyond a block's.
         options.commit_events_max = options.commit_events_max.min(BLOCK_ROWS_MAX - Append::EVENTS_MAX);
         let recovered = recover::recover(engine, clock.as_ref(), &options, beginning)?;
@@ -162,6 +166,7 @@ impl Log {
             commands,
             append_queue_max,
             disk_reserve_bytes: reserve_bytes,
+            opening: Opening { begun, took: began.elapsed(), replayed_events },
             threads: Mutex::new(threads),
             _lock: lock,
         };
@@ -238,6 +243,17 @@ impl Log {
     /// Calls `listener` with the new state whenever it changes. It must not block.
     pub fn on_state(&self, listener: impl Fn(State) + Send + Sync + 'static) {
         self.inner.shared.on_state(Box::new(listener));
+    }
+
+    /// Tells `observer` of the log's own work from here on.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.inner.shared.add_observer(observer);
+    }
+
+    /// How it was opened.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        self.inner.opening
     }
 
     /// What the log can do at present.

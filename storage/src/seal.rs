@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::block::{Block, Effort, Part};
 use crate::engine::{Engine, Profile};
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::Offset;
 use crate::index::SegmentIndex;
 use crate::keys::{self, Form};
+use crate::observer::{SealOutcome, SealReport};
 use crate::segment::{Found, Segment};
 use crate::segments::Entry;
 use crate::shared::Shared;
@@ -62,20 +63,27 @@ impl Sealer<'_> {
             if entry.form == Form::Sealed || self.left_alone.contains(&entry.first) {
                 continue;
             }
-            let started = Instant::now();
-            match self.seal(entry, end) {
+            let (begun, started) = (SystemTime::now(), Instant::now());
+            let sealed = self.seal(entry, end);
+            let (took, events) = (started.elapsed(), end.since(entry.first));
+            let outcome = match &sealed {
                 Ok(()) => {
-                    let seconds = started.elapsed().as_secs_f64();
-                    tracing::info!(segment = %entry.first, events = end.since(entry.first), seconds, "sealed");
+                    let seconds = took.as_secs_f64();
+                    tracing::info!(segment = %entry.first, events, seconds, "sealed");
+                    SealOutcome::Sealed
                 }
                 Err(Failure::Postponed(reason)) => {
                     tracing::warn!(segment = %entry.first, reason, "sealing postponed");
+                    SealOutcome::Postponed(reason)
                 }
                 Err(Failure::LeftAlone(error)) => {
                     tracing::warn!(segment = %entry.first, %error, "segment is left unsealed");
                     self.left_alone.insert(entry.first);
+                    SealOutcome::LeftAlone(error)
                 }
-            }
+            };
+            let report = SealReport { first: entry.first, events, begun, took, outcome };
+            self.shared.observe(|observer| observer.sealed(&report));
         }
     }
 

@@ -77,13 +77,8 @@ impl Segment {
         Ok(Self { header, form, store, index: RwLock::new(index) })
     }
 
-    /// Appends a block and makes it durable. After an error the segment must not be written to again.
-    pub(crate) fn append(&self, block: &Block, encoded: &[u8]) -> Result<(), Error> {
-        self.put(block, encoded)?;
-        Ok(self.store.sync()?)
-    }
-
-    /// Appends a block that [`Self::finish`] will make durable.
+    /// Appends a block, which [`Self::sync`] or [`Self::finish`] will make durable. After an error the segment must not be written
+    /// to again.
     pub(crate) fn put(&self, block: &Block, encoded: &[u8]) -> Result<(), Error> {
         self.store.insert(&keys::block(block.first_offset()), encoded)?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);

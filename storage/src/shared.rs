@@ -11,6 +11,7 @@ use crate::chain::follower::Follower;
 use crate::chain::links::Links;
 use crate::error::Error;
 use crate::event::{Offset, Timestamp};
+use crate::observer::Observer;
 use crate::passes::Passes;
 use crate::projection::Projection;
 use crate::rollup::builder::Rollups;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     commit_listeners: Listeners<Offset>,
     state_listeners: Listeners<State>,
+    observers: RwLock<Vec<Arc<dyn Observer>>>,
 }
 
 /// Events that got no offset, since the log began. Those that did are the offsets given out.
@@ -95,6 +97,7 @@ impl Shared {
             state: RwLock::new(State::Serving),
             commit_listeners: RwLock::default(),
             state_listeners: RwLock::default(),
+            observers: RwLock::default(),
         }
     }
 
@@ -170,6 +173,17 @@ impl Shared {
 
     pub(crate) fn on_commit(&self, listener: Box<dyn Fn(Offset) + Send + Sync>) {
         self.commit_listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    pub(crate) fn add_observer(&self, observer: Arc<dyn Observer>) {
+        self.observers.write().unwrap_or_else(PoisonError::into_inner).push(observer);
+    }
+
+    /// Tells everybody who observes the log.
+    pub(crate) fn observe(&self, tell: impl Fn(&dyn Observer)) {
+        for observer in &*self.observers.read().unwrap_or_else(PoisonError::into_inner) {
+            tell(observer.as_ref());
+        }
     }
 
     pub(crate) fn on_state(&self, listener: Box<dyn Fn(State) + Send + Sync>) {

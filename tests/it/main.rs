@@ -32,6 +32,7 @@ mod kill;
 mod latest;
 mod lengths;
 mod memory;
+mod metrics;
 mod mirror;
 mod niceness;
 mod not_yet;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{HttpListen, LogFormat, MirrorValues};
+use super::{Globs, HttpListen, LogFormat, MirrorValues};
 
 /// A value as the table sees it.
 pub(super) trait Text {
@@ -32,7 +32,7 @@ macro_rules! words {
 }
 
 numbers!(u8, u32, u64, usize);
-words!(SocketAddr, HttpListen, PathBuf, String, LogFormat, MirrorValues);
+words!(SocketAddr, Globs, HttpListen, PathBuf, String, LogFormat, MirrorValues);
 
 impl Text for Option<u64> {
     fn number(&self) -> Option<u64> {

@@ -21,10 +21,11 @@ pub fn print(config: &Config) -> String {
             Some(Value::Num(_, number)) => {
                 writeln!(text, "{} = {}", setting.key, number.to_u128().unwrap_or_default())
             }
-            Some(
-                Value::Char(..) | Value::Bool(..) | Value::Empty(..) | Value::Dict(..) | Value::Array(..),
-            )
-            | None => {
+            Some(Value::Array(_, words)) => {
+                let words: Vec<_> = words.iter().filter_map(Value::as_str).map(quote).collect();
+                writeln!(text, "{} = [{}]", setting.key, words.join(", "))
+            }
+            Some(Value::Char(..) | Value::Bool(..) | Value::Empty(..) | Value::Dict(..)) | None => {
                 writeln!(text, "# {} =", setting.key)
             }
         };

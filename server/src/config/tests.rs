@@ -35,6 +35,7 @@ fn what_is_printed_can_be_read_again() {
     let mut config = Config::standard();
     config.data_dir = PathBuf::from("a \"quoted\" \\ directory");
     config.event_time_past_seconds_max = Some(5);
+    config.metrics_signals = Globs(vec!["a/*".to_owned(), "b\"".to_owned()]);
     assert_eq!(with(Some(&print(&config)), &[], &[]), Ok(config));
 }
 
@@ -42,6 +43,14 @@ fn what_is_printed_can_be_read_again() {
 fn a_directory_named_like_a_number_is_a_directory() {
     let config = with(None, &[("DOWNLINK_DATA_DIR", "17")], &[]).unwrap();
     assert_eq!(config.data_dir, PathBuf::from("17"));
+}
+
+#[test]
+fn globs_are_a_list_or_have_commas_between_them() {
+    let both = Globs(vec!["a/*".to_owned(), "b".to_owned()]);
+    let file = with(Some("metrics_signals = [\"a/*\", \"b\"]"), &[], &[]).unwrap();
+    let flag = with(None, &[], &[("metrics_signals", "a/*, b")]).unwrap();
+    assert_eq!((file.metrics_signals, flag.metrics_signals), (both.clone(), both));
 }
 
 #[test]

@@ -28,7 +28,9 @@ pub(crate) struct Admin {
 impl Admin {
     /// On what the services share.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let verifications = Arc::new(Semaphore::new(shared.config.verifications_max));
+        let verifications_max = shared.config.verifications_max;
+        let verifications = Arc::new(Semaphore::new(verifications_max));
+        shared.metrics.permits.watch("verifications", &verifications, verifications_max);
         Self { shared, rolls: Arc::new(Semaphore::new(1)), verifications }
     }
 }

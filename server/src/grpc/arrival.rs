@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 
 use super::status::Refusal;
 use crate::config::Config;
+use crate::metrics::Permits;
 
 /// Messages up to this size need no room: `calls_max` bounds what they take.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
@@ -45,6 +46,7 @@ pub(crate) struct Arrivals {
     ordinary: Arc<Room>,
     large: Arc<Room>,
     decoding: Arc<Semaphore>,
+    decoding_max: usize,
     wait_max: Duration,
     arrival_max: Duration,
     stall_max: Duration,
@@ -91,10 +93,18 @@ impl Arrivals {
             ordinary: Room::of(bytes_max / 4),
             large: Room::of(bytes_max - bytes_max / 4),
             decoding: Arc::new(Semaphore::new(config.messages_decoding_max)),
+            decoding_max: config.messages_decoding_max,
             wait_max: Duration::from_millis(config.append_wait_ms_max),
             arrival_max: Duration::from_millis(config.message_arrival_ms_max),
             stall_max: Duration::from_millis(config.message_stall_ms_max),
         }
+    }
+
+    /// Shows how much of it is taken.
+    pub(crate) fn watch(&self, permits: &Permits) {
+        permits.watch("arriving_bytes", &self.ordinary.bytes, self.ordinary.bytes_max);
+        permits.watch("arriving_large_bytes", &self.large.bytes, self.large.bytes_max);
+        permits.watch("decoding", &self.decoding, self.decoding_max);
     }
 
     async fn place(&self, bytes: usize, shape: Shape) -> Result<Place, Status> {

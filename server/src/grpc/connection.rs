@@ -12,14 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// The connections that `listener` accepts, at most `connections_max` at once; more are closed at once, so that
+/// The connections that `listener` accepts, as long as there are permits; more are closed at once, so that
 /// their callers know. All of them break when `broken` is cancelled.
 pub(crate) fn accept(
     listener: TcpListener,
-    connections_max: usize,
+    permits: Arc<Semaphore>,
     broken: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let permits = Arc::new(Semaphore::new(connections_max));
     futures::stream::unfold(listener, move |listener| {
         let (permits, broken) = (permits.clone(), broken.clone());
         async move { Some((next(&listener, &permits, &broken).await, listener)) }

@@ -19,9 +19,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::HeaderMap;
 
+use super::measure;
 use super::outbox::{Handover, Parcel, Passage};
 use super::status::Refusal;
 use crate::config::Config;
+use crate::metrics::{Call, Permits};
 
 /// A message of at most so many bytes is never held up.
 pub(crate) const SMALL_BYTES: usize = 32 << 10;
@@ -45,6 +47,11 @@ impl Departures {
             stall_max: Duration::from_millis(config.reader_stall_ms_max),
             answers: Mutex::default(),
         }
+    }
+
+    /// Shows how much of it is taken.
+    pub(crate) fn watch(&self, name: &'static str, permits: &Permits) {
+        permits.watch(name, &self.bytes, self.bytes_max);
     }
 
     /// Waits for room for a large message.
@@ -206,7 +213,8 @@ impl Answer {
 /// An answer on its way out. The call is at an end when it is.
 pub(crate) struct Departing {
     answer: Kind,
-    _call: OwnedSemaphorePermit,
+    call: Call,
+    _permit: OwnedSemaphorePermit,
 }
 
 enum Kind {
@@ -215,14 +223,14 @@ enum Kind {
 }
 
 impl Departing {
-    /// `body`, of the call that holds `call`.
-    pub(crate) fn new(body: Body, call: OwnedSemaphorePermit) -> Self {
-        Self { answer: Kind::Small(body), _call: call }
+    /// `body`, of a call that holds a permit.
+    pub(crate) fn new(body: Body, call: Call, permit: OwnedSemaphorePermit) -> Self {
+        Self { answer: Kind::Small(body), call, _permit: permit }
     }
 
     /// The same, with messages that may be large.
-    pub(crate) fn large(handover: Handover, call: OwnedSemaphorePermit) -> Self {
-        Self { answer: Kind::Large(handover.0), _call: call }
+    pub(crate) fn large(handover: Handover, call: Call, permit: OwnedSemaphorePermit) -> Self {
+        Self { answer: Kind::Large(handover.0), call, _permit: permit }
     }
 }
 
@@ -234,10 +242,14 @@ impl http_body::Body for Departing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match &mut self.answer {
+        let frame = ready!(match &mut self.answer {
             Kind::Small(body) => Pin::new(body).poll_frame(context),
             Kind::Large(answer) => lock(answer).poll_frame(context),
+        });
+        if let Some(trailers) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref()) {
+            measure::end(&mut self.call, trailers);
         }
+        Poll::Ready(frame)
     }
 
     /// A refusal is all in its headers, and they must say so: to some clients it would be none otherwise.

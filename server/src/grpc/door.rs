@@ -16,10 +16,12 @@ use tonic::codegen::{BoxFuture, Service, http};
 
 use super::arrival::{Arrival, Arrivals, Shape};
 use super::departure::Departing;
+use super::measure;
 use super::outbox::Handover;
 use super::primary::Primary;
 use super::status::Refusal;
 use crate::config::Config;
+use crate::metrics::{Call, Metrics};
 
 /// The bounds of all calls.
 #[derive(Clone)]
@@ -32,18 +34,23 @@ pub(crate) struct Bounds {
     request_bytes_max: usize,
     /// Where the log is changed, if not here.
     primary: Option<Primary>,
+    metrics: Arc<Metrics>,
 }
 
 impl Bounds {
     /// Those of the server.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+        let (calls, arrivals) = (Arc::new(Semaphore::new(config.calls_max)), Arrivals::new(config));
+        metrics.permits.watch("calls", &calls, config.calls_max);
+        arrivals.watch(&metrics.permits);
         Self {
-            calls: Arc::new(Semaphore::new(config.calls_max)),
-            arrivals: Arc::new(Arrivals::new(config)),
+            calls,
+            arrivals: Arc::new(arrivals),
             streams: Arc::new(client_streams()),
             message_bytes_max: config.message_bytes_max,
             request_bytes_max: config.request_bytes_max,
             primary: Primary::of(config),
+            metrics: metrics.clone(),
         }
     }
 
@@ -107,26 +114,35 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let mut call = Call::begin(&self.bounds.metrics, request.uri().path());
         let Ok(permit) = self.bounds.calls.clone().try_acquire_owned() else {
-            let refusal = Refusal::new(ErrorReason::Quota, "too many calls at once");
-            return Box::pin(async { Ok(Status::from(refusal).into_http()) });
+            return refused(call, Refusal::new(ErrorReason::Quota, "too many calls at once"));
         };
         let refusal = self.bounds.primary.as_ref().and_then(|primary| primary.refuse(request.uri().path()));
         if let Some(refusal) = refusal {
-            return Box::pin(async { Ok(Status::from(refusal).into_http()) });
+            return refused(call, refusal);
         }
         let answering = self.inner.call(self.bounds.admit(request));
         Box::pin(async move {
             let mut response = answering.await?;
             let handover = response.extensions_mut().remove::<Handover>();
+            // A refusal is all in its headers.
+            measure::end(&mut call, response.headers());
             Ok(response.map(|body| {
                 Body::new(match handover {
-                    Some(handover) => Departing::large(handover, permit),
-                    None => Departing::new(body, permit),
+                    Some(handover) => Departing::large(handover, call, permit),
+                    None => Departing::new(body, call, permit),
                 })
             }))
         })
     }
+}
+
+/// The answer to a call that does not get in.
+fn refused(mut call: Call, refusal: Refusal) -> BoxFuture<http::Response<Body>, Infallible> {
+    let response = Status::from(refusal).into_http();
+    measure::end(&mut call, response.headers());
+    Box::pin(async { Ok(response) })
 }
 
 #[cfg(test)]

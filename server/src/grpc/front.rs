@@ -1,12 +1,13 @@
 //! The front: takes connections and calls from the beginning, and hands them to the services once the log is open.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use downlink_proto::v1::ErrorReason;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,6 +23,7 @@ use super::status::Refusal;
 use super::{connection, door, health};
 use crate::config::Config;
 use crate::health::Health;
+use crate::metrics::Metrics;
 
 /// Headers of a call.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
@@ -37,14 +39,21 @@ pub(crate) struct Front {
 
 impl Front {
     /// Begins to listen: calls wait for the services, but those that ask how the server is.
-    pub(crate) fn begin(config: &Config, listener: TcpListener, health: &Health) -> Self {
+    pub(crate) fn begin(
+        config: &Config,
+        listener: TcpListener,
+        health: &Health,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let (services, opened) = watch::channel(None);
         let wait_max = Duration::from_millis(config.start_wait_ms_max);
         let gate = Gate { services: opened, health: health::serve(health.clone()), wait_max };
         let tasks = health.tasks().clone();
-        let bounds = door::Bounds::new(config);
+        let bounds = door::Bounds::new(config, metrics);
         let broken = CancellationToken::new();
-        let connections = connection::accept(listener, config.connections_max, broken.clone());
+        let permits = Arc::new(Semaphore::new(config.connections_max));
+        metrics.permits.watch("connections", &permits, config.connections_max);
+        let connections = connection::accept(listener, permits, broken.clone());
         let serving = Server::builder()
             // For requests that take for ever to arrive: of a unary call it bounds the whole, of a stream only the
             // opening. What takes long in here ends a second earlier, with a better status than this has.

@@ -48,6 +48,9 @@ impl IngestServer {
         let calls = Arc::new(Semaphore::new(shared.config.append_calls_max));
         let streams = Arc::new(Semaphore::new(shared.config.append_streams_max));
         let define_calls = Arc::new(Semaphore::new(DEFINE_CALLS_MAX));
+        let permits = &shared.metrics.permits;
+        permits.watch("append_calls", &calls, shared.config.append_calls_max);
+        permits.watch("append_streams", &streams, shared.config.append_streams_max);
         Self { shared, calls, streams, define_calls, define_turns: Arc::default() }
     }
 

@@ -14,6 +14,7 @@ use super::Shared;
 use super::departure::SMALL_BYTES;
 use super::status::{Refusal, status};
 use crate::follow::Missing;
+use crate::metrics::Invariant;
 use crate::query::filter::Filter;
 use crate::query::{Effort, Found, PieceMax, Reach, Scan, Way, value_bytes};
 
@@ -146,6 +147,9 @@ impl<C: Collector> Pieces<C> {
     /// A gap that the reader does not want is an error.
     fn judge(&self, piece: Piece) -> Result<Piece, Status> {
         let Found::Gap { first, end, reason } = piece.found else { return Ok(piece) };
+        if reason == Missing::Damage {
+            self.shared.metrics.violated(Invariant::BlockReadable);
+        }
         match reason {
             Missing::Retention => self.truncated(first, end),
             Missing::Damage if self.on_damage == OnDamage::Fail => {

@@ -148,6 +148,7 @@ impl Replay {
                 }
                 Found::Events { matched, end } => {
                     delivered += matched;
+                    shared.metrics.read(matched);
                     next = end;
                     let events = self.pieces.collector().encoder.take().into_read();
                     let sending = messages.send_events(events, Passage::new(from, next, piece.room));

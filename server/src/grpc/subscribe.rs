@@ -23,6 +23,7 @@ use super::position::{Place, place, resolve};
 use super::request::{choice, encoding, filter};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};
+use crate::metrics::{Standing, Subscriber};
 use crate::query::filter::Filter;
 use crate::query::newest::{Newest, NewestMax, Progress, Which};
 use crate::query::{Found, Way};
@@ -53,6 +54,8 @@ struct Subscription {
     pieces: Pieces<Delivery>,
     /// For the newest events, while it goes on.
     search: Option<Box<Newest>>,
+    /// What the metrics know of it.
+    counted: Subscriber,
     /// What its report remembers.
     memory: Share,
     heartbeat: Duration,
@@ -115,6 +118,7 @@ async fn plan(
     let heartbeat = options::heartbeat(request.heartbeat_interval, shared.config.heartbeat_interval_ms)?;
     let present = Instant::now();
     Ok(Subscription {
+        counted: Subscriber::begin(&shared.metrics.subscribers),
         memory: Share::new(shared.report_bytes.clone()),
         shared,
         follow,
@@ -258,6 +262,8 @@ impl Subscription {
     /// Takes note of what has been picked so far.
     fn note_picked(&mut self) -> Result<(), Ended> {
         let delivery = self.pieces.collector();
+        let standing = if self.follow.is_live() { Standing::Live } else { Standing::History };
+        self.counted.note(delivery.sent_events(), standing);
         self.follow.passed(delivery.sent_events(), self.follow.next_offset());
         self.picked = delivery.settled(self.follow.next_offset());
         if !delivery.is_empty() && self.flush_at.is_none() {

@@ -19,6 +19,7 @@ use super::pieces::wire_gap;
 use super::request::invalid;
 use super::status::{Refusal, status};
 use crate::follow::Missing;
+use crate::metrics::Invariant;
 use crate::offsets::{Offsets, SCATTERED_MAX};
 
 /// The frames of a verification.
@@ -130,6 +131,7 @@ impl Run {
         match outcome {
             Outcome::Whole => self.summary.events += events,
             Outcome::Damaged => {
+                self.shared.metrics.violated(Invariant::BlockReadable);
                 self.summary.damaged_events += events;
                 self.lost.insert_all(first..end);
                 // What counts as lost as well then is not compared.
@@ -137,6 +139,7 @@ impl Run {
                 self.tell(Frame::Damage(wire_gap(first, end, Missing::Damage))).await?;
             }
             Outcome::Changed { since } => {
+                self.shared.metrics.violated(Invariant::HashUnchanged);
                 self.summary.events += events;
                 self.summary.changed_events += end.since(since);
                 self.tell(Frame::Difference(Difference {

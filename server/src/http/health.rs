@@ -5,23 +5,24 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::health::{Condition, Health, Kind, Without};
+use super::Known;
+use crate::health::{Condition, Kind, Without};
 
 /// Whether the process should live on: not after a defect.
-pub(super) async fn live(State(health): State<Health>) -> Response {
-    answer(("live", "failed"), &health.conditions(), |condition| condition.kind != Kind::Failed)
+pub(super) async fn live(State(known): State<Known>) -> Response {
+    answer(("live", "failed"), &known.health.conditions(), |condition| condition.kind != Kind::Failed)
 }
 
 /// Whether the server serves all it is for.
-pub(super) async fn ready(State(health): State<Health>) -> Response {
-    answer(("ready", "not_ready"), &health.conditions(), |condition| {
+pub(super) async fn ready(State(known): State<Known>) -> Response {
+    answer(("ready", "not_ready"), &known.health.conditions(), |condition| {
         condition.kind.without() == Without::Nothing
     })
 }
 
 /// Whether the server answers readers.
-pub(super) async fn ready_for_reads(State(health): State<Health>) -> Response {
-    answer(("ready", "not_ready"), &health.conditions(), |condition| {
+pub(super) async fn ready_for_reads(State(known): State<Known>) -> Response {
+    answer(("ready", "not_ready"), &known.health.conditions(), |condition| {
         condition.kind.without() < Without::Everything
     })
 }

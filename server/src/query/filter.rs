@@ -45,6 +45,12 @@ impl Pattern {
         Some(Self { literal: literal.to_owned(), rest })
     }
 
+    /// What every name that matches begins with.
+    #[must_use]
+    pub(crate) fn literal_prefix(&self) -> &str {
+        &self.literal
+    }
+
     /// Whether `name` matches. Names that begin with "_" match only patterns that begin with "_".
     #[must_use]
     pub(crate) fn matches(&self, name: &str) -> bool {

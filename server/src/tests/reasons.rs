@@ -21,6 +21,7 @@ use tonic_prost::ProstCodec;
 use super::*;
 use crate::grpc::Front;
 use crate::health::Health;
+use crate::metrics::Metrics;
 use crate::shutdown::Tasks;
 
 /// What a client can read of a refusal.
@@ -174,7 +175,8 @@ async fn starting() -> Seen {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let config = Config { start_wait_ms_max: 0, ..Config::standard() };
-    let _front = Front::begin(&config, listener, &Health::beginning(Tasks::default(), false));
+    let health = Health::beginning(Tasks::default(), false);
+    let _front = Front::begin(&config, listener, &health, &Arc::new(Metrics::new(crate::grpc::rpcs())));
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     said(IngestServiceClient::new(channel).append(append(vec![event("a", 1)])).await)
 }

@@ -1,0 +1,63 @@
+//! What the metrics are told of calls: which there are, and how one has ended, as its caller is told.
+
+use downlink_proto::v1::ErrorReason;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::codegen::http::HeaderMap;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::status::{DOMAIN, reason_name};
+use crate::metrics::{Call, Rpcs};
+
+/// All calls that are served, none of which has come yet.
+pub(crate) fn rpcs() -> Rpcs {
+    let described = [
+        downlink_proto::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    Rpcs::new(described.into_iter().flat_map(methods).collect(), reasons().collect())
+}
+
+/// The methods of a descriptor set, as "service/method".
+fn methods(described: &[u8]) -> Vec<String> {
+    let described = FileDescriptorSet::decode(described).expect("it is made with the code");
+    let mut methods = Vec::new();
+    for file in &described.file {
+        for service in &file.service {
+            let path = |method: &str| format!("{}.{}/{method}", file.package(), service.name());
+            methods.extend(service.method.iter().map(|method| path(method.name())));
+        }
+    }
+    methods
+}
+
+/// Their numbers follow each other, but for those that were given up.
+fn reasons() -> impl Iterator<Item = &'static str> {
+    const NUMBERS: std::ops::Range<i32> = 1..256;
+
+    NUMBERS.filter_map(|number| ErrorReason::try_from(number).ok()).map(reason_name)
+}
+
+/// The call ends with these headers or trailers, if they say so.
+pub(super) fn end(call: &mut Call, headers: &HeaderMap) {
+    let Some(status) = Status::from_header_map(headers) else { return };
+    let details = if status.code() == Code::Ok { None } else { status.get_details_error_info() };
+    let reason = details.filter(|info| info.domain == DOMAIN);
+    call.end(status.code().into(), reason.as_ref().map_or("", |info| &info.reason));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_and_reason_is_known() {
+        let methods = methods(downlink_proto::FILE_DESCRIPTOR_SET);
+        assert!(methods.contains(&"downlink.v1.IngestService/Append".to_owned()), "{methods:?}");
+        assert!(reasons().any(|reason| reason == "DISK_FULL"));
+        assert!(ErrorReason::try_from(255).is_err(), "there may be more than are looked for");
+    }
+}
