@@ -29,10 +29,22 @@ pub struct Setting {
     pub range: Option<RangeInclusive<u64>>,
 }
 
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogOutput {
+    /// Standard output, where the line is that scripts wait for.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line, for machines.
@@ -71,8 +83,10 @@ settings! {
     metrics_consumers_max: usize = 100, 0..=10_000;
     /// The directory of the log. One server at a time.
     data_dir: PathBuf = PathBuf::from("data");
-    /// How log lines look on stderr: "text" or "json".
-    log_format: LogFormat = LogFormat::Text;
+    /// How log lines look: "text", "json", or "auto": text on a terminal, JSON elsewhere.
+    log_format: LogFormat = LogFormat::Auto;
+    /// Where they go: "stderr", or "stdout", beside the lines that scripts wait for.
+    log_output: LogOutput = LogOutput::Stderr;
     /// Which log lines are written, such as "info" or "warn,downlink_server=debug".
     log_filter: String = "info".to_owned();
 

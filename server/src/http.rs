@@ -2,6 +2,7 @@
 
 mod accept;
 mod health;
+mod log_filter;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::metrics::Metrics;
 const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// What is said at `/`.
-const PATHS: &str = "Downlink\n\n/livez   whether the process should live on\n/readyz  whether it serves all it is for, or what is the matter\n/readyz/reads  whether it answers readers\n/metrics  what Prometheus collects\n";
+const PATHS: &str = "Downlink\n\n/livez   whether the process should live on\n/readyz  whether it serves all it is for, or what is the matter\n/readyz/reads  whether it answers readers\n/metrics  what Prometheus collects\n/log_filter  which log lines are written; PUT others\n";
 
 /// What is known of the server.
 #[derive(Clone)]
@@ -88,5 +89,6 @@ fn routes(known: Known) -> Router {
         .route("/readyz", get(health::ready))
         .route("/readyz/reads", get(health::ready_for_reads))
         .route("/metrics", get(metrics::metrics))
+        .route("/log_filter", get(log_filter::get).put(log_filter::put))
         .with_state(known)
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use downlink_server::config::{self, Config, HttpListen, LogFormat, Overrides};
+use downlink_server::config::{self, Config, HttpListen, LogFormat, LogOutput, Overrides};
 use downlink_server::replica::{self, Restored};
 use downlink_server::{Listeners, Server, observability, shutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -39,7 +39,7 @@ struct Arguments {
     /// A TOML file of settings
     #[arg(long, global = true, value_name = "FILE", env = "DOWNLINK_CONFIG")]
     config: Option<PathBuf>,
-    /// How log lines look on stderr [default: text] [env: DOWNLINK_LOG_FORMAT]
+    /// How log lines look [default: auto] [env: DOWNLINK_LOG_FORMAT]
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
     /// Any other setting; may be repeated
@@ -126,6 +126,7 @@ fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
         flags.push((key.trim().to_owned(), value.trim().to_owned()));
     }
     let log_format = arguments.log_format.map(|format| match format {
+        LogFormat::Auto => "auto".to_owned(),
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     });
@@ -159,7 +160,8 @@ fn print(config: &Config) -> anyhow::Result<()> {
 }
 
 fn restore(config: &Config) -> anyhow::Result<()> {
-    observability::start(config);
+    // Standard output is for what has been restored.
+    observability::start(&Config { log_output: LogOutput::Stderr, ..config.clone() });
     if config.follow_bootstrap_servers.is_empty() {
         anyhow::bail!("which brokers? name them with --bootstrap-servers");
     }

@@ -1,28 +1,88 @@
-//! The server's own log lines.
+//! The server's own log lines: where they go, how they look, and which are written, which can be changed at any time.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::panic;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, LogOutput};
 
-/// Writes log lines to stderr from here on, panics included.
+/// Which lines are written. A process has one log, whatever runs in it.
+static FILTER: OnceLock<Filter> = OnceLock::new();
+
+struct Filter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    text: Mutex<String>,
+}
+
+/// Writes log lines from here on, panics included.
 pub fn start(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // An error means that the process has a subscriber already, which is then the one to use.
-    let _ = match config.log_format {
-        LogFormat::Text => lines.finish().try_init(),
-        LogFormat::Json => lines.json().finish().try_init(),
+    let is_terminal = match config.log_output {
+        LogOutput::Stdout => io::stdout().is_terminal(),
+        LogOutput::Stderr => io::stderr().is_terminal(),
     };
+    let is_json = match config.log_format {
+        LogFormat::Auto => !is_terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let (format, terminal) =
+        (if is_json { LogFormat::Json } else { LogFormat::Text }, Terminal { has_colours: is_terminal });
+    let lines = match config.log_output {
+        LogOutput::Stdout => lines(format, terminal, io::stdout),
+        LogOutput::Stderr => lines(format, terminal, io::stderr),
+    };
+    // The settings have been checked.
+    let filter = EnvFilter::try_new(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
+    // An error means that the process has a subscriber already, which is then the one to use.
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = FILTER.set(Filter { handle, text: Mutex::new(config.log_filter.clone()) });
+    }
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let message = info.payload_as_str().unwrap_or("no message");
         tracing::error!(place, message, "panic");
     }));
+}
+
+/// What is known of where the lines go.
+struct Terminal {
+    has_colours: bool,
+}
+
+/// The registry behind a filter that can be changed.
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
+
+fn lines<W>(format: LogFormat, terminal: Terminal, writer: W) -> Lines
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = fmt::layer().with_writer(writer).with_ansi(terminal.has_colours);
+    if format == LogFormat::Json { lines.json().boxed() } else { lines.boxed() }
+}
+
+/// Which lines are written; `None` where another subscriber has the say.
+#[must_use]
+pub fn filter() -> Option<String> {
+    FILTER.get().map(|filter| filter.text.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Writes these lines from here on, such as "info" or "warn,downlink_server=debug".
+///
+/// # Errors
+/// What is wrong with it; then it stays as it was.
+pub fn set_filter(text: &str) -> Result<(), String> {
+    let parsed = EnvFilter::try_new(text).map_err(|error| format!("{text:?} is no filter: {error}"))?;
+    let filter = FILTER.get().ok_or("the log is not the server's own")?;
+    let mut current = filter.text.lock().unwrap_or_else(PoisonError::into_inner);
+    filter.handle.reload(parsed).map_err(|error| error.to_string())?;
+    text.clone_into(&mut current);
+    tracing::info!(filter = text, "log lines are written by another filter from here on");
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use downlink_proto::v1::ingest_service_client::IngestServiceClient;
@@ -65,6 +66,8 @@ pub(crate) struct Server {
     http: OnceLock<Option<String>>,
     lines: Mutex<mpsc::Receiver<String>>,
     said: Arc<Mutex<String>>,
+    printed: Arc<Mutex<String>>,
+    hearing: Vec<JoinHandle<()>>,
 }
 
 /// The line that says where HTTP is served: after the one that it listens.
@@ -97,8 +100,11 @@ impl Server {
         let stdout = child.stdout.take().expect("piped");
         let mut stderr = child.stderr.take().expect("piped");
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
+        let printed = Arc::new(Mutex::new(String::new()));
+        let read = printed.clone();
+        let reading = std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                *read.lock().expect("nothing panics") += &format!("{line}\n");
                 if line.starts_with("downlink-server ") {
                     let _ = sender.send(line);
                 }
@@ -123,6 +129,8 @@ impl Server {
                 http: OnceLock::new(),
                 lines: Mutex::new(lines),
                 said,
+                printed,
+                hearing: vec![listening, reading],
             }),
             None => {
                 let _ = child.kill();
@@ -196,6 +204,19 @@ impl Server {
 
     /// How the server ended, within [`PATIENCE`].
     pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        self.ended()
+    }
+
+    /// The same, with all it said on standard error and printed.
+    pub(crate) fn wait_with_all_it_said(mut self) -> (std::process::ExitStatus, String, String) {
+        let status = self.ended();
+        self.hearing.drain(..).for_each(|thread| thread.join().expect("nothing panics"));
+        let [said, printed] =
+            [&self.said, &self.printed].map(|text| text.lock().expect("nothing panics").clone());
+        (status, said, printed)
+    }
+
+    fn ended(&mut self) -> std::process::ExitStatus {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().expect("a status") {
@@ -288,7 +309,7 @@ pub(crate) fn server_command(dir: &Path) -> Command {
 /// The server's program, set to serve HTTP on a free port.
 pub(crate) fn bare_server_command() -> Command {
     let mut command = Command::new(binary("downlink-server"));
-    command.env("DOWNLINK_HTTP_LISTEN", "127.0.0.1:0");
+    command.env("DOWNLINK_HTTP_LISTEN", "127.0.0.1:0").env("DOWNLINK_LOG_FORMAT", "text");
     command
 }
 

@@ -31,6 +31,7 @@ mod kafka;
 mod kill;
 mod latest;
 mod lengths;
+mod logs;
 mod memory;
 mod metrics;
 mod mirror;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+
+use super::log_filter::Peer;
 
 /// The request line and headers of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -34,7 +36,8 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, connections_max
             tracing::warn!(%peer, "closed an HTTP connection: there are `http_connections_max` already");
             continue;
         };
-        tokio::spawn(connection(stream, routes.clone(), patience, permit));
+        let routes = routes.clone().layer(Extension(Peer(peer.ip())));
+        tokio::spawn(connection(stream, routes, patience, permit));
     }
 }
 
