@@ -144,8 +144,8 @@ settings! {
     /// Threads that read history: replays, subscriptions that catch up, aggregates. Unless this says otherwise one less
     /// than there are cores, but at least one.
     history_threads_max: usize = all_cores_but_one(), 1..=512;
-    /// How far these threads, sealing, rollups and the hash give way to the rest of the server where there is not enough CPU for
-    /// all: their niceness, on top of the server's own. 0: not at all.
+    /// How far these threads, sealing, rollups, the hash and the mirror give way to the rest of the server where there is not enough
+    /// CPU for all: their niceness, on top of the server's own. 0: not at all.
     background_niceness: u8 = 10, 0..=19;
     /// The most events that a position `last_events` counts back.
     position_events_max: u64 = 1_000_000, 0..=1 << 40;

@@ -18,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downlink_storage::{Clock, Log};
+use downlink_storage::{Clock, Log, give_way};
 
 use crate::config::Config;
 use crate::kafka::sessions;
@@ -41,7 +41,10 @@ pub(crate) fn start(
     let session =
         session::Session::new(config.clone(), log.clone(), clock.clone(), status.clone(), tasks.clone());
     let (watched, longest) = (tasks.clone(), Duration::from_millis(config.mirror_retry_ms_max));
+    let niceness = config.background_niceness;
     tasks.thread("mirror", move || {
+        // With it the threads of librdkafka, which it starts.
+        give_way(niceness);
         sessions(
             &watched,
             longest,
