@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use downlink_proto::v1::admin_service_client::AdminServiceClient;
 use downlink_proto::v1::get_log_info_response::State;
@@ -22,7 +23,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::{Server, event, server_command};
+use crate::harness::{Server, event, server_command, soon};
 use crate::in_process::InProcess;
 use crate::random::Random;
 use crate::refusal::{Books, refused};
@@ -163,7 +164,12 @@ async fn after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on() {
     for _ in 0..3 {
         refused(ingest.append(batch("after")).await).is(Code::Unavailable, "READ_ONLY");
     }
-    assert_eq!(health(&channel, "downlink.v1.IngestService").await, ServingStatus::NotServing);
+    let told = async {
+        while health(&channel, "downlink.v1.IngestService").await != ServingStatus::NotServing {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("health", told).await;
     assert_eq!(health(&channel, "downlink.v1.QueryService").await, ServingStatus::Serving);
 
     let mut query = QueryServiceClient::new(channel.clone());

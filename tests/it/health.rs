@@ -15,6 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::harness::{Server, bare_server_command, event, server_command, soon};
 use crate::http::{ask, free_address, get, try_get, wait_for};
 use crate::producer::Producer;
+use crate::replica::replica_dir;
 
 const INGEST: &str = "downlink.v1.IngestService";
 const QUERY: &str = "downlink.v1.QueryService";
@@ -170,8 +171,7 @@ async fn a_mirror_without_a_broker_is_behind_and_everything_else_goes_on() {
 
 #[tokio::test]
 async fn a_replica_is_ready_and_takes_no_appends() {
-    let dir = tempfile::tempdir().unwrap();
-    assert!(Server::start(dir.path()).terminate().0.success());
+    let dir = replica_dir().await;
     let follow = ["--set", "follow_bootstrap_servers=127.0.0.1:1", "--set", "follow_primary_url=http://a:1"];
     let server = Server::start_with(dir.path(), follow);
     let answer = get(server.http(), "/readyz");

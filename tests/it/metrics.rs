@@ -23,6 +23,7 @@ use crate::kafka::{Broker, Topic};
 use crate::mirror::{caught_up, mirrored};
 use crate::producer::{Producer, named};
 use crate::read::at;
+use crate::replica::replica_dir;
 use crate::subscribe::Subscription;
 use crate::verify::verify;
 use page::Page;
@@ -146,19 +147,18 @@ async fn damaged_life(dir: &Path) -> Vec<Page> {
 
 /// A mirror and a replica whose brokers are not there, and a replica whose disk is full.
 async fn lives_apart(topic: &Topic) -> Vec<Page> {
-    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let nobody = ["--set", "mirror_bootstrap_servers=127.0.0.1:1", "--set", "mirror_behind_ms_max=100"];
     let mirror = Server::start_with(dirs[0].path(), nobody);
     mirror.append(vec![event("a", 1.0)]).await;
     wait_for(mirror.http(), "/metrics", |answer| answer.body.contains("downlink_mirror_problem 1\n"));
 
-    assert!(Server::start(dirs[1].path()).terminate().0.success());
-    let primary = "follow_primary_url=http://a:1";
+    let (replica, primary) = (replica_dir().await, "follow_primary_url=http://a:1");
     let nobody = ["--set", "follow_bootstrap_servers=127.0.0.1:1", "--set", primary];
-    let lost = Server::start_with(dirs[1].path(), nobody);
+    let lost = Server::start_with(replica.path(), nobody);
     wait_for(lost.http(), "/metrics", |answer| answer.body.contains("downlink_replica_problem 1\n"));
 
-    let mut command = server_command(dirs[2].path());
+    let mut command = server_command(dirs[1].path());
     let brokers = format!("follow_bootstrap_servers={}", topic.brokers());
     let (name, full) =
         (format!("follow_topic={}", topic.name()), format!("disk_reserve_bytes={}", 1_u64 << 50));
@@ -191,9 +191,10 @@ async fn failing_life() -> Vec<Page> {
             break;
         }
     }
+    let read_only = "downlink_condition{condition=\"read_only\"} 1\n";
+    wait_for(server.http(), "/metrics", |answer| answer.body.contains(read_only));
     let page = Page::of(&server);
     assert_eq!(page.value("downlink_commit_failures_total"), 1.0);
-    assert_eq!(page.value("downlink_condition{condition=\"read_only\"}"), 1.0);
     vec![page]
 }
 

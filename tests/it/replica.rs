@@ -101,6 +101,13 @@ async fn mirrored_log(events_per_signal: usize) -> Mirrored {
     Mirrored { dir, topic, origin, end }
 }
 
+/// The directory of a server that has been a replica.
+pub(crate) async fn replica_dir() -> TempDir {
+    let (primary, dir) = (mirrored_log(1).await, tempfile::tempdir().unwrap());
+    assert!(follower(dir.path(), &primary.topic, &[]).terminate().0.success());
+    dir
+}
+
 fn restore_command(topic: &Topic, dir: &Path) -> Command {
     let mut command = Command::new(binary("downlink-server"));
     command.args([
