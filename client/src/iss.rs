@@ -3,3 +3,4 @@
 pub mod catalogue;
 pub mod recording;
 pub mod time;
+pub mod update;
