@@ -22,6 +22,7 @@ mod ingest;
 mod latest;
 mod log;
 mod measure;
+mod methods;
 mod outbox;
 mod pieces;
 mod position;
@@ -57,6 +58,8 @@ use crate::{mirror, replica};
 use departure::Departures;
 pub(crate) use front::Front;
 pub(crate) use measure::rpcs;
+#[cfg(test)]
+pub(crate) use methods::methods;
 use status::Refusal;
 
 /// What the services share.

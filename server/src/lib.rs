@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+mod accept;
 mod blocks;
 pub mod config;
 mod consumers;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::panic;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{Config, LogFormat, LogOutput};
+use crate::sync::lock;
 
 /// Which lines are written. A process has one log, whatever runs in it.
 static FILTER: OnceLock<Filter> = OnceLock::new();
@@ -70,7 +71,7 @@ where
 /// Which lines are written; `None` where another subscriber has the say.
 #[must_use]
 pub fn filter() -> Option<String> {
-    FILTER.get().map(|filter| filter.text.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    FILTER.get().map(|filter| lock(&filter.text).clone())
 }
 
 /// Writes these lines from here on, such as "info" or "warn,downlink_server=debug".
@@ -80,7 +81,7 @@ pub fn filter() -> Option<String> {
 pub fn set_filter(text: &str) -> Result<(), String> {
     let parsed = EnvFilter::try_new(text).map_err(|error| format!("{text:?} is no filter: {error}"))?;
     let filter = FILTER.get().ok_or("the log is not the server's own")?;
-    let mut current = filter.text.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut current = lock(&filter.text);
     filter.handle.reload(parsed).map_err(|error| error.to_string())?;
     text.clone_into(&mut current);
     tracing::info!(filter = text, "log lines are written by another filter from here on");

@@ -5,7 +5,7 @@
 //! because decompressed and decoded it may be far larger than it was.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 use super::status::Refusal;
 use crate::config::Config;
 use crate::metrics::Permits;
+use crate::sync::{lock, take};
 
 /// Messages up to this size need no room: `calls_max` bounds what they take.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
@@ -167,7 +168,7 @@ impl Arrival {
 
     /// What the message that has just been decoded holds. To be dropped as soon as it has been admitted.
     pub(crate) fn take_turn(&self) -> Option<Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take()
+        take(&self.turn)
     }
 }
 
@@ -179,7 +180,7 @@ impl http_body::Body for Shared {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame, Status>>> {
-        Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(context)
+        Pin::new(&mut *lock(&self.0)).poll_frame(context)
     }
 }
 
@@ -236,7 +237,7 @@ impl Arriving {
             _room: self.place.take().map(|place| place.permit),
             is_large: self.is_large,
         };
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+        *lock(&self.turn) = Some(turn);
         Ok(Some(self.ahead.split_to(std::mem::take(&mut self.left))))
     }
 
@@ -244,7 +245,7 @@ impl Arriving {
     async fn begin(&mut self) -> Result<(), Status> {
         if self.shape == Shape::Stream {
             // Whoever wanted it has taken it.
-            drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+            drop(take(&self.turn));
         }
         while self.ahead.len() < HEADER_BYTES {
             // Half a header is passed on, and judged as what it is.

@@ -1,4 +1,4 @@
-//! Connections: a bounded number, without Nagle's delay, and closed for good when the drain has taken too long.
+//! Connections of gRPC: closed for good when the drain has taken too long.
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::accept::{Accepted, Entrance};
+
 /// The connections that `listener` accepts, as long as there are permits; more are closed at once, so that
 /// their callers know. All of them break when `broken` is cancelled.
 pub(crate) fn accept(
@@ -19,38 +21,15 @@ pub(crate) fn accept(
     permits: Arc<Semaphore>,
     broken: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    futures::stream::unfold(listener, move |listener| {
-        let (permits, broken) = (permits.clone(), broken.clone());
-        async move { Some((next(&listener, &permits, &broken).await, listener)) }
+    let entrance = Entrance::new(listener, permits, "connections_max");
+    futures::stream::unfold(entrance, move |entrance| {
+        let broken = broken.clone();
+        async move {
+            let Accepted { stream, permit, .. } = entrance.next().await;
+            let broken = Box::pin(broken.cancelled_owned());
+            Some((Ok(Connection { stream, broken, _permit: permit }), entrance))
+        }
     })
-}
-
-async fn next(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-    broken: &CancellationToken,
-) -> io::Result<Connection> {
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: what is open goes on, and may end soon.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "closed a connection: there are `connections_max` already");
-            continue;
-        };
-        stream.set_nodelay(true)?;
-        return Ok(Connection {
-            stream,
-            broken: Box::pin(broken.clone().cancelled_owned()),
-            _permit: permit,
-        });
-    }
 }
 
 /// One connection.

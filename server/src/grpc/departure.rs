@@ -5,7 +5,7 @@
 //! has some and does not get on is made to go: what it holds is freed at once, also if it never reads again.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::outbox::{Handover, Parcel, Passage};
 use super::status::Refusal;
 use crate::config::Config;
 use crate::metrics::{Call, Permits};
+use crate::sync::lock;
 
 /// A message of at most so many bytes is never held up.
 pub(crate) const SMALL_BYTES: usize = 32 << 10;
@@ -259,9 +260,4 @@ impl http_body::Body for Departing {
             Kind::Large(_) => false,
         }
     }
-}
-
-/// What a panic elsewhere has left is as good as ever: nobody panics in the middle of a change.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

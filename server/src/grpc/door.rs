@@ -7,8 +7,6 @@ use std::task::{Context, Poll};
 
 use downlink_proto::FILE_DESCRIPTOR_SET;
 use downlink_proto::v1::{ErrorReason, ingest_service_server};
-use prost::Message as _;
-use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
@@ -17,6 +15,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use super::arrival::{Arrival, Arrivals, Shape};
 use super::departure::Departing;
 use super::measure;
+use super::methods::methods;
 use super::outbox::Handover;
 use super::primary::Primary;
 use super::status::Refusal;
@@ -72,18 +71,8 @@ impl Bounds {
 
 /// The methods of the API that take a stream of messages, as "service/method".
 fn client_streams() -> HashSet<String> {
-    let described = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("it is made with the API");
-    let mut streams = HashSet::new();
-    for file in &described.file {
-        for service in &file.service {
-            let methods = service.method.iter().filter(|method| method.client_streaming());
-            let path = |method: &MethodDescriptorProto| {
-                format!("{}.{}/{}", file.package(), service.name(), method.name())
-            };
-            streams.extend(methods.map(path));
-        }
-    }
-    streams
+    let streams = methods(FILE_DESCRIPTOR_SET).into_iter().filter(|(_, method)| method.client_streaming());
+    streams.map(|(path, _)| path).collect()
 }
 
 /// A service behind the bounds.

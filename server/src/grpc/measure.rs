@@ -1,12 +1,11 @@
 //! What the metrics are told of calls: which there are, and how one has ended, as its caller is told.
 
 use downlink_proto::v1::ErrorReason;
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::methods::methods;
 use super::status::{DOMAIN, reason_name};
 use crate::metrics::{Call, Rpcs};
 
@@ -18,20 +17,8 @@ pub(crate) fn rpcs() -> Rpcs {
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
     ];
-    Rpcs::new(described.into_iter().flat_map(methods).collect(), reasons().collect())
-}
-
-/// The methods of a descriptor set, as "service/method".
-fn methods(described: &[u8]) -> Vec<String> {
-    let described = FileDescriptorSet::decode(described).expect("it is made with the code");
-    let mut methods = Vec::new();
-    for file in &described.file {
-        for service in &file.service {
-            let path = |method: &str| format!("{}.{}/{method}", file.package(), service.name());
-            methods.extend(service.method.iter().map(|method| path(method.name())));
-        }
-    }
-    methods
+    let paths = described.into_iter().flat_map(methods).map(|(path, _)| path);
+    Rpcs::new(paths.collect(), reasons().collect())
 }
 
 /// Their numbers follow each other, but for those that were given up.
@@ -56,7 +43,7 @@ mod tests {
     #[test]
     fn every_method_and_reason_is_known() {
         let methods = methods(downlink_proto::FILE_DESCRIPTOR_SET);
-        assert!(methods.contains(&"downlink.v1.IngestService/Append".to_owned()), "{methods:?}");
+        assert!(methods.iter().any(|(path, _)| path == "downlink.v1.IngestService/Append"), "{methods:?}");
         assert!(reasons().any(|reason| reason == "DISK_FULL"));
         assert!(ErrorReason::try_from(255).is_err(), "there may be more than are looked for");
     }

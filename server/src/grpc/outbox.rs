@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::Empty;
 use tonic::{Response, Status};
 
-use super::departure::{Answer, Departures, Pace, SMALL_BYTES, lock};
+use super::departure::{Answer, Departures, Pace, SMALL_BYTES};
+use crate::sync::lock;
 
 /// How many messages wait for a reader: one on its way out, one ready, one in the making.
 pub(crate) const MESSAGES_MAX: usize = 2;

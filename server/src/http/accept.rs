@@ -1,4 +1,4 @@
-//! HTTP connections: a bounded number, each for a bounded time, and none that takes for ever to say what it wants.
+//! HTTP connections: each for a bounded time, and none that takes for ever to say what it wants.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,38 +12,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::log_filter::Peer;
+use crate::accept::{Accepted, Entrance};
 
 /// The request line and headers of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How long a connection may last. Whoever comes regularly connects anew now and then.
 const CONNECTION_MAX: Duration = Duration::from_secs(300);
-/// What follows an error of the listener.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves what comes to `listener`, for ever.
 pub(super) async fn serve(listener: TcpListener, routes: Router, connections_max: usize, patience: Duration) {
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let entrance = Entrance::new(listener, Arc::new(Semaphore::new(connections_max)), "http_connections_max");
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an HTTP connection");
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "closed an HTTP connection: there are `http_connections_max` already");
-            continue;
-        };
+        let Accepted { stream, peer, permit } = entrance.next().await;
         let routes = routes.clone().layer(Extension(Peer(peer.ip())));
         tokio::spawn(connection(stream, routes, patience, permit));
     }
 }
 
 async fn connection(stream: TcpStream, routes: Router, patience: Duration, _permit: OwnedSemaphorePermit) {
-    // Without it answers are only later.
-    let _ = stream.set_nodelay(true);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)

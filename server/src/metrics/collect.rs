@@ -1,5 +1,7 @@
 //! What is known of the server elsewhere, asked for when somebody looks.
 
+use std::sync::atomic::Ordering;
+
 use downlink_storage::Log;
 
 use super::commits::Commits;
@@ -12,7 +14,6 @@ use super::{
 use crate::consumers::{self, lag, lag_in_memory};
 use crate::grpc::Shared;
 use crate::health::{Health, Kind};
-use std::sync::atomic::Ordering;
 
 /// All there is to tell; of the log only once it is open. Blocks on the disk.
 pub(crate) fn scrape(format: Format, metrics: &Metrics, health: &Health, shared: Option<&Shared>) -> String {

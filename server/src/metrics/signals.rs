@@ -10,18 +10,15 @@ use crate::query::filter::Pattern;
 /// Tells the newest value of every signal that is asked for: the first so many by name.
 pub(super) fn tell(page: &mut Page, shared: &Shared) {
     let (log, config) = (&shared.log, &shared.config);
+    let patterns: Vec<_> = config.metrics_signals.0.iter().filter_map(|glob| Pattern::new(glob)).collect();
     let mut left = config.metrics_signals_max;
-    for glob in &config.metrics_signals.0 {
-        let Some(pattern) = Pattern::new(glob) else { continue };
+    for (index, pattern) in patterns.iter().enumerate() {
+        // One is enough, whatever patterns it matches.
+        let is_new = |name: &str| !patterns[..index].iter().any(|earlier| earlier.matches(name));
         let names = log.names_under(pattern.literal_prefix(), None);
-        for name in names.filter(|name| pattern.matches(name)) {
+        for name in names.filter(|name| pattern.matches(name) && is_new(name)) {
             if left == 0 {
                 return;
-            }
-            // One is enough, whatever patterns it matches.
-            let before = config.metrics_signals.0.iter().take_while(|earlier| *earlier != glob);
-            if before.filter_map(|earlier| Pattern::new(earlier)).any(|earlier| earlier.matches(&name)) {
-                continue;
             }
             // What cannot be read is damaged, which others tell.
             if let Ok(Some(Some((value, seconds)))) = log.with_latest(&name, number) {

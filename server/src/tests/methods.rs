@@ -1,8 +1,6 @@
 //! The API as described against the API as served.
 
 use downlink_proto::FILE_DESCRIPTOR_SET;
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tonic::client::Grpc;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
@@ -11,16 +9,7 @@ use super::*;
 
 /// The path of every method of `downlink.v1`.
 pub(crate) fn methods() -> Vec<String> {
-    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
-    let files = files.into_iter().filter(|file| file.package() == "downlink.v1");
-    let services = files.flat_map(|file| file.service);
-    let path = |service: &str, method: &str| format!("/downlink.v1.{service}/{method}");
-    services
-        .flat_map(|service| {
-            let name = service.name().to_owned();
-            service.method.into_iter().map(move |method| path(&name, method.name()))
-        })
-        .collect()
+    crate::grpc::methods(FILE_DESCRIPTOR_SET).into_iter().map(|(path, _)| format!("/{path}")).collect()
 }
 
 /// What a call with an empty message comes to. On the wire a stream of one message is also a unary call.
