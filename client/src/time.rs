@@ -64,6 +64,11 @@ pub fn days_to_year(year: i32) -> i64 {
     before * 365 + before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400) - 719_162
 }
 
+/// The year that a time is in, in UTC.
+pub fn year_of(time: &Timestamp) -> i32 {
+    civil(time.seconds.div_euclid(SECONDS_PER_DAY)).0 as i32
+}
+
 /// Year, month and day of the date that is so many days after 1970-01-01.
 fn civil(days: i64) -> (i64, u32, u32) {
     // The well-known algorithm that counts from 1 March of year 0, so that leap days come last.

@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp;
 
-use crate::time::days_to_year;
+use crate::time::{days_to_year, year_of};
 
 const NANOS_PER_HOUR: i128 = 3_600_000_000_000;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
@@ -10,6 +10,8 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const HOURS: std::ops::Range<u64> = 24..24 * 367;
 /// More digits than these overflow; the feed sends 11.
 const FRACTION_DIGITS_MAX: usize = 25;
+/// Digits of a number of hours.
+const DIGITS: u32 = 15;
 
 /// The time that hours of a year mean: exact decimal arithmetic, rounded to the nearest nanosecond. None when the
 /// text is not a number of hours within a year; 0 is what the feed says of an item that has never reported.
@@ -29,6 +31,32 @@ pub fn event_time(year: i32, hours: &str) -> Option<Timestamp> {
         seconds: days_to_year(year) * 86_400 + (nanos / NANOS_PER_SECOND) as i64,
         nanos: (nanos % NANOS_PER_SECOND) as i32,
     })
+}
+
+/// The time that hours of a year mean in the year that brings it nearest to another time. None where [`event_time`] is.
+pub fn nearest_time(hours: &str, to: &Timestamp) -> Option<Timestamp> {
+    let year = year_of(to);
+    let distance = |time: &Timestamp| (nanos(time) - nanos(to)).abs();
+    // Hours of a leap year's last day mean nothing in the years around it.
+    (year - 1..=year + 1).filter_map(|year| event_time(year, hours)).min_by_key(distance)
+}
+
+/// The hours of its year that a time means, as the feed words them: 15 digits, without zeros at the end. None before the
+/// year 1.
+pub fn hours_text(time: &Timestamp) -> Option<String> {
+    let year_begin = i128::from(days_to_year(year_of(time))) * 86_400 * NANOS_PER_SECOND;
+    let nanos = nanos(time) - year_begin + i128::from(HOURS.start) * NANOS_PER_HOUR;
+    let whole = nanos / NANOS_PER_HOUR;
+    let whole_digits = whole.checked_ilog10()? + 1;
+    let places = DIGITS.checked_sub(whole_digits)?;
+    let scaled = (nanos * 10_i128.pow(places) + NANOS_PER_HOUR / 2) / NANOS_PER_HOUR;
+    let (whole, fraction) = (scaled / 10_i128.pow(places), scaled % 10_i128.pow(places));
+    let text = format!("{whole}.{fraction:0places$}", places = places as usize);
+    Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+}
+
+fn nanos(time: &Timestamp) -> i128 {
+    i128::from(time.seconds) * NANOS_PER_SECOND + i128::from(time.nanos)
 }
 
 /// The year that a recording's name begins with, such as `2018-10-12_full_day.csv.zst`.
@@ -76,7 +104,7 @@ mod tests {
     }
 
     /// The hours that a time means, with 11 decimals: the inverse.
-    fn hours_text(year: i32, time: &Timestamp) -> String {
+    fn eleven_decimals(year: i32, time: &Timestamp) -> String {
         let seconds = i128::from(time.seconds - days_to_year(year) * 86_400);
         let nanos = seconds * NANOS_PER_SECOND + i128::from(time.nanos) + 24 * NANOS_PER_HOUR;
         assert_eq!(nanos % 36, 0, "a time with 11 decimals of an hour is a multiple of 36 ns");
@@ -84,7 +112,55 @@ mod tests {
         format!("{}.{:011}", units / 100_000_000_000, units % 100_000_000_000)
     }
 
+    #[test]
+    fn the_nearest_year_is_taken_around_new_year() {
+        let nearest = |hours, to| {
+            let to = crate::time::parse_rfc3339(to).unwrap();
+            nearest_time(hours, &to).as_ref().map(rfc3339).unwrap()
+        };
+        assert_eq!(nearest("8783.9", "2019-01-01T00:00:10Z"), "2018-12-31T23:54:00Z");
+        assert_eq!(nearest("24", "2018-12-31T23:59:50Z"), "2019-01-01T00:00:00Z");
+        assert_eq!(nearest("8807.5", "2025-01-01T00:00:00Z"), "2024-12-31T23:30:00Z");
+        assert_eq!(nearest("1440", "2024-02-29T12:00:00Z"), "2024-02-29T00:00:00Z");
+        assert_eq!(nearest("1440", "2023-03-01T12:00:00Z"), "2023-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn recorded_texts_are_rebuilt() {
+        for hours in ["6844.9875", "24", "6846.85802749998", "1205.06108277778", "100.5", "8783.99999999999"]
+        {
+            let time = event_time(2018, hours).unwrap();
+            assert_eq!(hours_text(&time).as_deref(), Some(hours));
+        }
+        let finer = event_time(2018, "6846.8580274999778").unwrap();
+        assert_ne!(
+            hours_text(&finer).as_deref(),
+            Some("6846.8580274999778"),
+            "17 digits are more than nanoseconds"
+        );
+    }
+
     proptest! {
+        /// What the feed has sent until 2022, with 15 digits, is rebuilt from the time, but for the first days of a year.
+        #[test]
+        fn hours_are_rebuilt(year in 1970..2100_i32, whole in 100..8784_u64, fraction in 0..100_000_000_000_u64) {
+            let text = format!("{whole}.{fraction:011}");
+            let text = text.trim_end_matches('0').trim_end_matches('.');
+            prop_assert_eq!(hours_text(&event_time(year, text).unwrap()).unwrap(), text);
+        }
+
+        /// A time less than half a year away is found whatever year it is in; also one that lies before the last.
+        #[test]
+        fn a_time_within_half_a_year_is_found(
+            to in 0..4_102_444_800_i64, away in -15_724_800..15_724_800_i64, nanos in 0..1_000_000_000,
+        ) {
+            let time = Timestamp { seconds: to + away, nanos };
+            let found = nearest_time(&hours_text(&time).unwrap(), &Timestamp { seconds: to, nanos: 0 }).unwrap();
+            let difference = (super::nanos(&found) - super::nanos(&time)).abs();
+            // Half of the last of 15 digits.
+            prop_assert!(difference <= 18, "{difference} ns");
+        }
+
         #[test]
         fn hours_come_back_digit_by_digit(
             year in 1970..2100_i32,
@@ -94,7 +170,7 @@ mod tests {
         ) {
             let fraction = &format!("{fraction:011}")[..digits];
             let time = event_time(year, &format!("{whole}.{fraction}")).unwrap();
-            prop_assert_eq!(hours_text(year, &time), format!("{whole}.{fraction:0<11}"));
+            prop_assert_eq!(eleven_decimals(year, &time), format!("{whole}.{fraction:0<11}"));
         }
     }
 }

@@ -1,0 +1,206 @@
+//! The year that the feed's times lack: the host's clock, as long as the station agrees with it on the year.
+
+use prost_types::Timestamp;
+
+use super::time::{event_time, nearest_time};
+use super::update::Update;
+use crate::time::days_to_year;
+
+/// The item whose `TimeStamp` is the station's present, and whose `Status.Class` says whether there is a signal.
+pub const TIME_ITEM: &str = "TIME_000001";
+/// The item whose value is the year.
+pub const YEAR_ITEM: &str = "TIME_000002";
+
+const SECONDS_PER_DAY: i64 = 86_400;
+/// How far the host's clock may be outside the station's year: that is sent once a year, and may come late.
+const YEAR_MARGIN_DAYS: i64 = 31;
+/// Hours fall by more than this at New Year only.
+const NEW_YEAR_FALL_HOURS: f64 = 24.0 * 180.0;
+/// Years that can be.
+const YEARS: std::ops::RangeInclusive<i32> = 1998..=2200;
+
+/// Finds the year of the feed's times.
+///
+/// As long as the host's clock shows the station's year, give or take a month, a time is in the year that brings it nearest to
+/// that clock: New Year and steps of the clock by days change nothing. If it shows another year, it is wrong, or the
+/// feed is a recording's: then the station's own clock takes its place.
+#[derive(Clone, Debug, Default)]
+pub struct StationClock {
+    /// What the station has said last.
+    year: Option<i32>,
+    /// Its present, in hours of the year.
+    hours: Option<String>,
+}
+
+impl StationClock {
+    /// Takes note of what an update says of year and present.
+    pub fn observe(&mut self, update: &Update) {
+        match &*update.item {
+            YEAR_ITEM => self.observe_year(update),
+            TIME_ITEM => self.observe_present(update),
+            _ => {}
+        }
+    }
+
+    /// When it happened: in UTC, with the year. None when the text is no time of a year.
+    pub fn event_time(&self, hours: &str, now: &Timestamp) -> Option<Timestamp> {
+        match self.replacement(now) {
+            Some(station) => nearest_time(hours, &station),
+            None => nearest_time(hours, now),
+        }
+    }
+
+    /// Whether ages can be told by the host's clock.
+    pub fn trusts(&self, now: &Timestamp) -> bool {
+        self.replacement(now).is_none()
+    }
+
+    /// The station's present, if it contradicts the host's.
+    fn replacement(&self, now: &Timestamp) -> Option<Timestamp> {
+        let year = self.year?;
+        let begin = (days_to_year(year) - YEAR_MARGIN_DAYS) * SECONDS_PER_DAY;
+        let end = (days_to_year(year + 1) + YEAR_MARGIN_DAYS) * SECONDS_PER_DAY;
+        if (begin..end).contains(&now.seconds) {
+            return None;
+        }
+        event_time(year, self.hours.as_deref()?)
+    }
+
+    fn observe_year(&mut self, update: &Update) {
+        let year = update.value.as_deref().and_then(|value| value.trim().parse().ok());
+        let Some(year) = year.filter(|year| YEARS.contains(year)) else { return };
+        self.year = Some(year);
+        if self.hours.is_none() {
+            self.hours.clone_from(&update.time_stamp);
+        }
+    }
+
+    fn observe_present(&mut self, update: &Update) {
+        let Some(hours) = &update.time_stamp else { return };
+        // Every year has hours up to a leap year's end, or nearly.
+        if event_time(2024, hours).is_none() {
+            return;
+        }
+        let number = |hours: &str| hours.parse().unwrap_or(0.0_f64);
+        let fall = self.hours.as_deref().map_or(0.0, number) - number(hours);
+        // The year follows when it is sent, which is later than this by a moment.
+        if let (true, Some(year)) = (fall > NEW_YEAR_FALL_HOURS, &mut self.year)
+            && !update.is_snapshot
+            && *year < *YEARS.end()
+        {
+            *year += 1;
+        }
+        self.hours = Some(hours.clone());
+    }
+}
+
+/// The year's first moment and the next one's, for those who draw times at random.
+#[cfg(test)]
+fn span(year: i32) -> std::ops::Range<i64> {
+    days_to_year(year) * SECONDS_PER_DAY..days_to_year(year + 1) * SECONDS_PER_DAY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iss::time::hours_text;
+    use crate::time::{parse_rfc3339, rfc3339};
+    use proptest::prelude::*;
+
+    fn update(item: &str, hours: &str, value: &str) -> Update {
+        Update {
+            item: item.into(),
+            time_stamp: Some(hours.to_owned()),
+            value: Some(value.to_owned()),
+            ..Update::default()
+        }
+    }
+
+    fn clock(year: &str, hours: &str) -> StationClock {
+        let mut clock = StationClock::default();
+        clock.observe(&update(YEAR_ITEM, "1160.6", year));
+        clock.observe(&update(TIME_ITEM, hours, "0"));
+        clock
+    }
+
+    fn time_at(clock: &StationClock, hours: &str, now: &str) -> String {
+        rfc3339(&clock.event_time(hours, &parse_rfc3339(now).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_recording_is_in_its_own_year() {
+        let clock = clock("2018", "6844.9");
+        assert_eq!(time_at(&clock, "6844.9875", "2026-11-23T00:00:00Z"), "2018-10-12T04:59:15Z");
+        assert!(!clock.trusts(&parse_rfc3339("2026-11-23T00:00:00Z").unwrap()));
+        // A value that has not changed since the year before.
+        assert_eq!(time_at(&clock, "8783.5", "2026-11-23T00:00:00Z"), "2018-12-31T23:30:00Z");
+    }
+
+    #[test]
+    fn a_host_that_woke_in_1970_asks_the_station() {
+        let clock = clock("2026", "7900");
+        assert_eq!(time_at(&clock, "7900", "1970-01-01T00:00:05Z"), "2026-11-25T04:00:00Z");
+        assert_eq!(time_at(&clock, "7900", "2026-11-25T04:00:01Z"), "2026-11-25T04:00:00Z");
+    }
+
+    #[test]
+    fn new_year_passes_on_either_clock() {
+        let mut station = clock("2018", "8783.9999");
+        for now in ["2019-01-01T00:00:03Z", "1970-01-01T00:10:00Z"] {
+            assert_eq!(time_at(&station, "8783.9999", now), "2018-12-31T23:59:59.64Z");
+            station.observe(&update(TIME_ITEM, "24.0003", "0"));
+            assert_eq!(time_at(&station, "24.0003", now), "2019-01-01T00:00:01.08Z");
+            assert_eq!(time_at(&station, "8783.9999", now), "2018-12-31T23:59:59.64Z", "a late one");
+            station.observe(&update(YEAR_ITEM, "24.0003", "2019"));
+            assert_eq!(time_at(&station, "24.0005", now), "2019-01-01T00:00:01.8Z");
+            station = clock("2018", "8783.9999");
+        }
+    }
+
+    #[test]
+    fn nonsense_changes_nothing() {
+        let mut station = clock("2018", "6844.9");
+        for nonsense in ["", "0", "20188", "n/a", "-1", "1e3"] {
+            station.observe(&update(YEAR_ITEM, "6844.9", nonsense));
+            station.observe(&update(TIME_ITEM, nonsense, "0"));
+        }
+        station.observe(&Update { item: TIME_ITEM.into(), ..Update::default() });
+        station.observe(&Update { item: YEAR_ITEM.into(), ..Update::default() });
+        assert_eq!(time_at(&station, "6844.9875", "2026-11-23T00:00:00Z"), "2018-10-12T04:59:15Z");
+    }
+
+    proptest! {
+        /// Whatever day it is, whichever value is how late or how old, and wherever the host's clock stands: the time is the
+        /// one that was meant, as long as it is less than half a year old and not from the future.
+        #[test]
+        fn the_year_is_found(
+            year in 2000..2100_i32,
+            second in 0..86_400 * 365_i64,
+            age in 0..86_400 * 150_i64,
+            step in prop_oneof![-86_400 * 30..86_400 * 30_i64, Just(-1_500_000_000)],
+        ) {
+            let present = Timestamp { seconds: span(year).start + second, nanos: 0 };
+            let now = Timestamp { seconds: present.seconds + step, nanos: 0 };
+            let clock = clock(&year.to_string(), &hours_text(&present).unwrap());
+            let meant = Timestamp { seconds: present.seconds - age, nanos: 0 };
+            let found = clock.event_time(&hours_text(&meant).unwrap(), &now).unwrap();
+            let off = (found.seconds - meant.seconds).abs();
+            prop_assert!(off <= 1, "{} instead of {}", rfc3339(&found), rfc3339(&meant));
+        }
+
+        /// Times that go back and forth by hours, over New Year too, keep their order and their distance.
+        #[test]
+        fn going_back_is_kept(year in 2000..2100_i32, jumps in prop::collection::vec(-7200..7200_i64, 1..50)) {
+            let mut clock = StationClock::default();
+            let mut present = span(year).end - 3600;
+            clock.observe(&update(YEAR_ITEM, "8000", &year.to_string()));
+            for jump in jumps {
+                present += jump;
+                let time = Timestamp { seconds: present, nanos: 0 };
+                let hours = hours_text(&time).unwrap();
+                let found = clock.event_time(&hours, &time).unwrap();
+                prop_assert!((found.seconds - present).abs() <= 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Whether there is contact with the station: a state machine without a clock of its own.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use tokio::time::Instant;
+
+/// How long nothing may come of the station's clock, which ticks every second, before its signal is taken for stale.
+pub const STALE_AFTER: Duration = Duration::from_secs(15);
+
+/// How it stands with the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is a session, and nothing is known of the signal yet.
+    Connected,
+    /// There is no session.
+    Disconnected,
+    /// Acquisition of signal: values are live.
+    Acquired,
+    /// Loss of signal: the feed says that its values are old.
+    Lost,
+    /// The feed says that there is a signal, but its clock stands still.
+    Stale,
+}
+
+impl State {
+    /// As it is written into the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Acquired => "AOS",
+            Self::Lost => "LOS",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// Another state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// What is to be added, for people.
+    pub reason: Option<String>,
+}
+
+/// What an update of the station's clock says.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// Whether its class is good.
+    pub is_good: bool,
+    /// When it happened.
+    pub time: Timestamp,
+    /// How old that is, if it repeats what was before the session and there is a clock to tell by.
+    pub repeated_age: Option<Duration>,
+}
+
+/// Contact with the station.
+#[derive(Debug)]
+pub struct Contact {
+    state: State,
+    /// The newest tick, and when it was heard.
+    last: Option<(Timestamp, Instant)>,
+}
+
+impl Default for Contact {
+    fn default() -> Self {
+        Self { state: State::Disconnected, last: None }
+    }
+}
+
+impl Contact {
+    /// How it is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether values may be repetitions of old ones.
+    pub fn repeats(&self) -> bool {
+        matches!(self.state, State::Lost | State::Stale)
+    }
+
+    /// A session begins.
+    pub fn connected(&mut self, source: String, now: Timestamp) -> Change {
+        self.last = None;
+        self.state = State::Connected;
+        Change { state: self.state, since: now, reason: Some(source) }
+    }
+
+    /// It is over. None if it was before.
+    pub fn disconnected(&mut self, reason: String, now: Timestamp) -> Option<Change> {
+        self.last = None;
+        let mut change = self.enter(State::Disconnected, now)?;
+        change.reason = Some(reason);
+        Some(change)
+    }
+
+    /// The station's clock was updated.
+    pub fn ticked(&mut self, tick: Tick, heard: Instant) -> Option<Change> {
+        if self.state == State::Disconnected {
+            return None;
+        }
+        self.last = Some((tick.time, heard));
+        let is_old = tick.repeated_age.is_some_and(|age| age > STALE_AFTER);
+        let state = match (tick.is_good, is_old) {
+            (false, _) => State::Lost,
+            (true, true) => State::Stale,
+            (true, false) => State::Acquired,
+        };
+        self.enter(state, tick.time)
+    }
+
+    /// When silence turns into staleness, if nothing comes until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        let (_, heard) = self.last.filter(|_| self.state == State::Acquired)?;
+        Some(heard + STALE_AFTER)
+    }
+
+    /// It has come to that.
+    pub fn silent(&mut self) -> Option<Change> {
+        let (since, _) = self.last?;
+        self.enter(State::Stale, since)
+    }
+
+    fn enter(&mut self, state: State, since: Timestamp) -> Option<Change> {
+        let is_new = self.state != state;
+        self.state = state;
+        is_new.then_some(Change { state, since, reason: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanos: 0 }
+    }
+
+    fn tick(is_good: bool, seconds: i64) -> Tick {
+        Tick { is_good, time: at(seconds), repeated_age: None }
+    }
+
+    fn named(change: Option<Change>) -> Option<(&'static str, i64)> {
+        change.map(|change| (change.state.name(), change.since.seconds))
+    }
+
+    #[test]
+    fn each_state_has_its_own_begin() {
+        let (mut contact, now) = (Contact::default(), Instant::now());
+        assert_eq!(named(Some(contact.connected("here".to_owned(), at(100)))), Some(("connected", 100)));
+        assert_eq!(named(contact.ticked(tick(true, 99), now)), Some(("AOS", 99)));
+        assert_eq!(named(contact.ticked(tick(true, 101), now)), None);
+        assert_eq!(contact.deadline(), Some(now + STALE_AFTER));
+        assert_eq!(named(contact.silent()), Some(("stale", 101)));
+        assert!(contact.repeats() && contact.deadline().is_none());
+        assert_eq!(named(contact.ticked(tick(true, 130), now)), Some(("AOS", 130)));
+        assert_eq!(named(contact.ticked(tick(false, 140), now)), Some(("LOS", 140)));
+        assert!(contact.deadline().is_none(), "a lost signal does not become stale");
+        assert_eq!(named(contact.disconnected("cut".to_owned(), at(150))), Some(("disconnected", 150)));
+        assert_eq!(named(contact.disconnected("cut".to_owned(), at(151))), None);
+        assert_eq!(named(contact.ticked(tick(true, 152), now)), None, "not without a session");
+    }
+
+    #[test]
+    fn a_repeated_tick_is_as_good_as_it_is_young() {
+        for (age, state) in [(3, "AOS"), (3600, "stale")] {
+            let mut contact = Contact::default();
+            contact.connected("here".to_owned(), at(5000));
+            let tick = Tick { repeated_age: Some(Duration::from_secs(age)), ..tick(true, 1000) };
+            assert_eq!(named(contact.ticked(tick, Instant::now())), Some((state, 1000)));
+        }
+    }
+}
