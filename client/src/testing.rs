@@ -241,7 +241,7 @@ impl IngestService for Service {
         &self,
         _: Request<DefineSignalsRequest>,
     ) -> Result<Response<DefineSignalsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Ok(Response::new(DefineSignalsResponse::default()))
     }
 }
 
@@ -301,12 +301,22 @@ impl QueryService for Service {
         Ok(Response::new(ReceiverStream::new(receiver).boxed()))
     }
 
+    /// Everything, whatever is asked for.
     async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        Err(Status::unimplemented(""))
+        use read_response::{End, Frame};
+        let events = self.0.lock().unwrap().events.clone();
+        let frames =
+            [Frame::Events(EventBatch { events, ..EventBatch::default() }), Frame::End(End::default())];
+        let frames = frames.map(|frame| Ok(ReadResponse { frame: Some(frame) }));
+        Ok(Response::new(futures::stream::iter(frames).boxed()))
     }
 
     async fn get_latest(&self, _: Request<GetLatestRequest>) -> Result<Response<GetLatestResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let log = self.0.lock().unwrap();
+        let newest: HashMap<_, _> = log.events.iter().map(|event| (&event.signal, event)).collect();
+        let value = |event: &Event| LatestValue { event: Some(event.clone()), ..LatestValue::default() };
+        let values = newest.into_values().map(value).collect();
+        Ok(Response::new(GetLatestResponse { values, ..GetLatestResponse::default() }))
     }
 
     async fn aggregate(

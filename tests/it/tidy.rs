@@ -109,6 +109,12 @@ fn only_the_schema_registry_of_the_mirror_speaks_http_by_itself() {
 }
 
 #[test]
+fn only_the_live_source_of_the_feed_names_lightstreamer() {
+    only_in("client/src", &["lightstreamer_rs"], &["client/src/iss/live.rs"]);
+    only_in("server/src", &["lightstreamer_rs"], &[]);
+}
+
+#[test]
 fn only_the_grpc_door_of_the_server_its_events_on_the_wire_and_the_client_know_the_wire() {
     let wire = [
         "tonic",
