@@ -5,6 +5,7 @@ mod globs;
 mod http;
 mod load;
 mod print;
+mod words;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -18,6 +19,7 @@ pub use globs::Globs;
 pub use http::HttpListen;
 pub use load::{Error, FOLLOW_VARIABLES, MIRROR_VARIABLES, Overrides, load};
 pub use print::print;
+pub use words::{LogFormat, LogOutput, MirrorValues};
 
 /// A setting as the table knows it.
 pub struct Setting {
@@ -27,38 +29,6 @@ pub struct Setting {
     pub doc: &'static [&'static str],
     /// The numbers it may have; `None` where it is not a number.
     pub range: Option<RangeInclusive<u64>>,
-}
-
-/// Where log lines go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogOutput {
-    /// Standard output, where the line is that scripts wait for.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line, for machines.
-    Json,
-}
-
-/// What the values of the mirror's messages are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MirrorValues {
-    /// Protobuf messages `downlink.v1.Event`.
-    Protobuf,
-    /// The same as JSON.
-    Json,
 }
 
 /// The log's own defaults.
@@ -89,6 +59,18 @@ settings! {
     log_output: LogOutput = LogOutput::Stderr;
     /// Which log lines are written, such as "info" or "warn,downlink_server=debug".
     log_filter: String = "info".to_owned();
+
+    /// Who takes traces, by OTLP over gRPC, such as Jaeger on "http://127.0.0.1:4317". Empty: nobody.
+    trace_endpoint: String = String::new();
+    /// How many of a hundred traces are kept that begin here; who calls from within a trace decides about that one.
+    /// Failed calls are kept in any case.
+    trace_sample_percent: u8 = 10, 0..=100;
+    /// How long a commit may take before it is kept in any case.
+    trace_slow_commit_ms: u64 = 100, 1..=3_600_000;
+    /// Spans that may wait to be sent; further ones are counted and lost.
+    trace_queue_spans_max: usize = 8_192, 1..=1 << 20;
+    /// How long sending spans may take before they are counted and lost.
+    trace_export_ms_max: u64 = 5_000, 10..=60_000;
 
     /// The longest name of a signal.
     signal_bytes_max: usize = 255, 1..=255;
@@ -377,12 +359,18 @@ impl Config {
             return Err(("mirror_bootstrap_servers", problem.to_owned()));
         }
         let registry = &self.mirror_schema_registry_url;
-        let has_scheme = ["http://", "https://"].iter().any(|scheme| registry.starts_with(scheme));
-        if !registry.is_empty() && (!has_scheme || registry.contains('@')) {
+        let has_scheme = |url: &str| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+        if !registry.is_empty() && (!has_scheme(registry) || registry.contains('@')) {
             // Not the value: there may be a password in it.
             let problem =
                 "it begins with http:// or https://, and has no user name: that is in `mirror_client_file`";
             return Err(("mirror_schema_registry_url", problem.to_owned()));
+        }
+        if !self.trace_endpoint.is_empty() && !has_scheme(&self.trace_endpoint) {
+            return Err((
+                "trace_endpoint",
+                "it begins with http:// or https://, such as http://127.0.0.1:4317".to_owned(),
+            ));
         }
         if self.log_filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err((

@@ -6,6 +6,7 @@ mod append_stream;
 mod arrival;
 mod as_of;
 mod batches;
+mod call;
 mod checks;
 mod codec;
 mod connection;

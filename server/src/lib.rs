@@ -46,6 +46,7 @@ use config::Config;
 use grpc::{Front, Shared};
 use health::{Health, Subjects};
 use metrics::Metrics;
+use observability::Tracer;
 use shutdown::Tasks;
 
 /// Where a server is to listen. A listener alone is one for gRPC, without HTTP.
@@ -87,6 +88,9 @@ pub async fn run_with_log(
     Server::with_log(config, log, Arc::new(SystemClock), listeners)?.serve(shutdown).await
 }
 
+/// How long the last spans may take to be sent.
+const TRACES_WAIT: Duration = Duration::from_secs(1);
+
 /// A server whose log is open.
 pub struct Server {
     drain_max: Duration,
@@ -101,6 +105,7 @@ struct Doors {
     http: Option<http::Door>,
     health: Health,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
 }
 
 impl Doors {
@@ -113,8 +118,9 @@ impl Doors {
         let metrics = Arc::new(Metrics::new(grpc::rpcs()));
         let known = || http::Known::new(health.clone(), metrics.clone());
         let http = http.map(|listener| http::Door::begin(config, listener, known())).transpose()?;
-        let front = Front::begin(config, listener, &health, &metrics);
-        Ok(Self { address, front, http, health, metrics })
+        let tracer = Tracer::new(config)?;
+        let front = Front::begin(config, listener, &health, &metrics, &tracer);
+        Ok(Self { address, front, http, health, metrics, tracer })
     }
 }
 
@@ -193,7 +199,7 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { drain_max, log, doors } = self;
         // HTTP tells how it goes until the very end.
-        let Doors { mut front, http: _http, health, .. } = doors;
+        let Doors { mut front, http: _http, health, tracer, .. } = doors;
         let tasks = health.tasks();
         let early = tokio::select! {
             () = shutdown => None,
@@ -213,6 +219,7 @@ impl Server {
         if timeout_at(deadline, closing).await.is_err() {
             tracing::warn!("the log did not close in time");
         }
+        let _ = tasks.blocking("traces", move || tracer.end(TRACES_WAIT)).await;
         if tasks.has_failed() {
             bail!("a defect has ended the server: its log has the details");
         }

@@ -1,4 +1,8 @@
-//! The server's own log lines: where they go, how they look, and which are written, which can be changed at any time.
+//! What the server tells of itself: its log lines, of which can be changed at any time which are written, and its traces.
+
+mod place;
+mod span;
+mod tracer;
 
 use std::io::{self, IsTerminal as _};
 use std::panic;
@@ -9,6 +13,9 @@ use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+pub(crate) use self::place::Place;
+pub(crate) use self::span::{Began, Kind, Span};
+pub(crate) use self::tracer::Tracer;
 use crate::config::{Config, LogFormat, LogOutput};
 use crate::sync::lock;
 

@@ -97,6 +97,13 @@ fn only_the_engine_of_the_storage_names_sled() {
 }
 
 #[test]
+fn only_observability_names_opentelemetry() {
+    only_in("server/src", &["opentelemetry"], &["server/src/observability/"]);
+    only_in("storage/src", &["opentelemetry"], &[]);
+    only_in("client/src", &["opentelemetry"], &[]);
+}
+
+#[test]
 fn only_the_room_of_kafka_names_rdkafka() {
     only_in("server/src", &["rdkafka"], &["server/src/kafka.rs", "server/src/kafka/"]);
     only_in("storage/src", &["rdkafka"], &[]);

@@ -19,11 +19,11 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::HeaderMap;
 
-use super::measure;
+use super::call::Call;
 use super::outbox::{Handover, Parcel, Passage};
 use super::status::Refusal;
 use crate::config::Config;
-use crate::metrics::{Call, Permits};
+use crate::metrics::Permits;
 use crate::sync::lock;
 
 /// A message of at most so many bytes is never held up.
@@ -247,8 +247,11 @@ impl http_body::Body for Departing {
             Kind::Small(body) => Pin::new(body).poll_frame(context),
             Kind::Large(answer) => lock(answer).poll_frame(context),
         });
-        if let Some(trailers) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref()) {
-            measure::end(&mut self.call, trailers);
+        if let Some(Ok(frame)) = &frame {
+            match frame.trailers_ref() {
+                Some(trailers) => self.call.ended(trailers),
+                None => self.call.sends(frame.data_ref().map_or(0, Bytes::len)),
+            }
         }
         Poll::Ready(frame)
     }

@@ -13,14 +13,14 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
 use super::arrival::{Arrival, Arrivals, Shape};
+use super::call::{Call, Calls};
 use super::departure::Departing;
-use super::measure;
 use super::methods::methods;
 use super::outbox::Handover;
 use super::primary::Primary;
 use super::status::Refusal;
 use crate::config::Config;
-use crate::metrics::{Call, Metrics};
+use crate::metrics::Metrics;
 
 /// The bounds of all calls.
 #[derive(Clone)]
@@ -33,12 +33,12 @@ pub(crate) struct Bounds {
     request_bytes_max: usize,
     /// Where the log is changed, if not here.
     primary: Option<Primary>,
-    metrics: Arc<Metrics>,
+    observed: Calls,
 }
 
 impl Bounds {
     /// Those of the server.
-    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(config: &Config, metrics: &Metrics, observed: Calls) -> Self {
         let (calls, arrivals) = (Arc::new(Semaphore::new(config.calls_max)), Arrivals::new(config));
         metrics.permits.watch("calls", &calls, config.calls_max);
         arrivals.watch(&metrics.permits);
@@ -49,7 +49,7 @@ impl Bounds {
             message_bytes_max: config.message_bytes_max,
             request_bytes_max: config.request_bytes_max,
             primary: Primary::of(config),
-            metrics: metrics.clone(),
+            observed,
         }
     }
 
@@ -102,8 +102,8 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let mut call = Call::begin(&self.bounds.metrics, request.uri().path());
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let mut call = self.bounds.observed.begin(&mut request);
         let Ok(permit) = self.bounds.calls.clone().try_acquire_owned() else {
             return refused(call, Refusal::new(ErrorReason::Quota, "too many calls at once"));
         };
@@ -115,8 +115,7 @@ where
         Box::pin(async move {
             let mut response = answering.await?;
             let handover = response.extensions_mut().remove::<Handover>();
-            // A refusal is all in its headers.
-            measure::end(&mut call, response.headers());
+            call.answered(response.headers_mut());
             Ok(response.map(|body| {
                 Body::new(match handover {
                     Some(handover) => Departing::large(handover, call, permit),
@@ -129,8 +128,8 @@ where
 
 /// The answer to a call that does not get in.
 fn refused(mut call: Call, refusal: Refusal) -> BoxFuture<http::Response<Body>, Infallible> {
-    let response = Status::from(refusal).into_http();
-    measure::end(&mut call, response.headers());
+    let mut response = Status::from(refusal).into_http();
+    call.answered(response.headers_mut());
     Box::pin(async { Ok(response) })
 }
 

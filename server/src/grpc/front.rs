@@ -19,11 +19,13 @@ use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 use tower_layer::layer_fn;
 
+use super::call::Calls;
 use super::status::Refusal;
 use super::{connection, door, health};
 use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::observability::Tracer;
 
 /// Headers of a call.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
@@ -44,12 +46,13 @@ impl Front {
         listener: TcpListener,
         health: &Health,
         metrics: &Arc<Metrics>,
+        tracer: &Tracer,
     ) -> Self {
         let (services, opened) = watch::channel(None);
         let wait_max = Duration::from_millis(config.start_wait_ms_max);
         let gate = Gate { services: opened, health: health::serve(health.clone()), wait_max };
         let tasks = health.tasks().clone();
-        let bounds = door::Bounds::new(config, metrics);
+        let bounds = door::Bounds::new(config, metrics, Calls::new(metrics.clone(), tracer.clone()));
         let broken = CancellationToken::new();
         let permits = Arc::new(Semaphore::new(config.connections_max));
         metrics.permits.watch("connections", &permits, config.connections_max);

@@ -28,6 +28,7 @@ use super::convert;
 use super::define::define;
 use super::status::{Refusal, status};
 use crate::ingest::outcome;
+use crate::observability::Place;
 
 /// Takes events in.
 #[derive(Clone)]
@@ -266,11 +267,9 @@ fn terms(message: &AppendRequest, events: usize) -> Result<(Identity, Option<Off
     Ok((identity, expected_head))
 }
 
-/// The call's own trace context; empty without one.
+/// The trace context that the caller tells of; empty if it tells of none.
 pub(crate) fn trace_context(metadata: &MetadataMap) -> Vec<u8> {
-    metadata
-        .get("traceparent")
-        .and_then(|header| header.to_str().ok())
-        .and_then(convert::trace_context)
-        .unwrap_or_default()
+    let w3c = metadata.get("traceparent").and_then(|header| header.to_str().ok());
+    let jaeger = || Place::of_caller(metadata.as_ref()).map(|place| place.to_bytes().to_vec());
+    w3c.and_then(convert::trace_context).or_else(jaeger).unwrap_or_default()
 }

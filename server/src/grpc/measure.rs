@@ -1,4 +1,4 @@
-//! What the metrics are told of calls: which there are, and how one has ended, as its caller is told.
+//! What there is to know of calls beforehand, and how one has ended, as its caller is told.
 
 use downlink_proto::v1::ErrorReason;
 use tonic::codegen::http::HeaderMap;
@@ -7,7 +7,7 @@ use tonic_types::StatusExt as _;
 
 use super::methods::methods;
 use super::status::{DOMAIN, reason_name};
-use crate::metrics::{Call, Rpcs};
+use crate::metrics::Rpcs;
 
 /// All calls that are served, none of which has come yet.
 pub(crate) fn rpcs() -> Rpcs {
@@ -28,12 +28,13 @@ fn reasons() -> impl Iterator<Item = &'static str> {
     NUMBERS.filter_map(|number| ErrorReason::try_from(number).ok()).map(reason_name)
 }
 
-/// The call ends with these headers or trailers, if they say so.
-pub(super) fn end(call: &mut Call, headers: &HeaderMap) {
-    let Some(status) = Status::from_header_map(headers) else { return };
+/// How a call ends with these headers or trailers, and for which reason if it is an error that names one; `None` if it
+/// does not end with them.
+pub(super) fn ending(headers: &HeaderMap) -> Option<(Code, String)> {
+    let status = Status::from_header_map(headers)?;
     let details = if status.code() == Code::Ok { None } else { status.get_details_error_info() };
     let reason = details.filter(|info| info.domain == DOMAIN);
-    call.end(status.code().into(), reason.as_ref().map_or("", |info| &info.reason));
+    Some((status.code(), reason.map_or_else(String::new, |info| info.reason)))
 }
 
 #[cfg(test)]

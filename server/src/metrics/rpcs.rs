@@ -113,6 +113,11 @@ impl Call {
         Self { metrics: metrics.clone(), method, begun: Instant::now(), has_ended: false }
     }
 
+    /// What is called, as "service/method", if that is described.
+    pub(crate) fn method(&self) -> &str {
+        &self.metrics.rpcs.methods[self.method].name
+    }
+
     /// It has ended with this code, and for that reason if it is an error.
     pub(crate) fn end(&mut self, code: i32, reason: &str) {
         let code = usize::try_from(code).ok().filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);

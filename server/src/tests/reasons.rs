@@ -22,6 +22,7 @@ use super::*;
 use crate::grpc::Front;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::observability::Tracer;
 use crate::shutdown::Tasks;
 
 /// What a client can read of a refusal.
@@ -176,7 +177,8 @@ async fn starting() -> Seen {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let config = Config { start_wait_ms_max: 0, ..Config::standard() };
     let health = Health::beginning(Tasks::default(), false);
-    let _front = Front::begin(&config, listener, &health, &Arc::new(Metrics::new(crate::grpc::rpcs())));
+    let metrics = Arc::new(Metrics::new(crate::grpc::rpcs()));
+    let _front = Front::begin(&config, listener, &health, &metrics, &Tracer::default());
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     said(IngestServiceClient::new(channel).append(append(vec![event("a", 1)])).await)
 }
