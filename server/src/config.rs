@@ -19,7 +19,7 @@ pub use globs::Globs;
 pub use http::HttpListen;
 pub use load::{Error, FOLLOW_VARIABLES, MIRROR_VARIABLES, Overrides, load};
 pub use print::print;
-pub use words::{LogFormat, LogOutput, MirrorValues};
+pub use words::{Feed, LogFormat, LogOutput, MirrorValues};
 
 /// A setting as the table knows it.
 pub struct Setting {
@@ -289,6 +289,15 @@ settings! {
     follow_buffer_events_max: usize = 200_000, 1..=10_000_000;
     /// The longest wait between two tries to reach the brokers.
     follow_retry_ms_max: u64 = 10_000, 100..=3_600_000;
+    /// What the server feeds its log with, in its own process: "iss", the live telemetry of the International Space Station, or
+    /// "none".
+    feed: Feed = Feed::None;
+    /// The Lightstreamer server with that telemetry.
+    feed_server_url: String = "https://push.lightstreamer.com".to_owned();
+    /// The items wanted of it, such as ["NODE3000005"]; with commas in a flag. Empty: all that are known.
+    feed_items: Globs = Globs(Vec::new());
+    /// Events between it and the log. While the log cannot take more, the newest of each signal are kept.
+    feed_buffer_events_max: usize = 65_536, 1_024..=10_000_000;
     /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
     rollup_events: u64 = LOG.rollup_events, 1_000..=1 << 30;
 }
@@ -357,6 +366,10 @@ impl Config {
         if !self.follow_bootstrap_servers.is_empty() && !self.mirror_bootstrap_servers.is_empty() {
             let problem = "a replica has no events of its own, so it cannot keep where a mirror is: unset one of the two";
             return Err(("mirror_bootstrap_servers", problem.to_owned()));
+        }
+        if !self.follow_bootstrap_servers.is_empty() && self.feed != Feed::None {
+            let problem = "a replica takes no appends: feed its primary";
+            return Err(("feed", problem.to_owned()));
         }
         let registry = &self.mirror_schema_registry_url;
         let has_scheme = |url: &str| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));

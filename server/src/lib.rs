@@ -45,6 +45,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use config::Config;
 use grpc::{Front, Shared};
 use health::{Health, Subjects};
+pub use metrics::FeedFigures;
 use metrics::Metrics;
 use observability::Tracer;
 use shutdown::Tasks;
@@ -189,6 +190,11 @@ impl Server {
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.doors.http.as_ref().map(http::Door::address)
+    }
+
+    /// Takes note of a feed in this process: `/metrics` has what it says of itself.
+    pub fn tell_feed(&self, name: &'static str, figures: impl Fn() -> FeedFigures + Send + Sync + 'static) {
+        self.doors.metrics.has_feed(name, figures);
     }
 
     /// Serves on until `shutdown` completes, then drains: streams are told, what is queued is settled and

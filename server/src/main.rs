@@ -1,5 +1,8 @@
 //! `downlink-server`: arguments, exit codes.
 
+#[path = "main/feed.rs"]
+mod feed;
+
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +45,9 @@ struct Arguments {
     /// How log lines look [default: auto] [env: DOWNLINK_LOG_FORMAT]
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// What to feed the log with, in the server's own process [default: none] [env: DOWNLINK_FEED]
+    #[arg(long, value_name = "FEED")]
+    feed: Option<config::Feed>,
     /// Any other setting; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -130,7 +136,12 @@ fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
         LogFormat::Text => "text".to_owned(),
         LogFormat::Json => "json".to_owned(),
     });
+    let feed = arguments.feed.map(|feed| match feed {
+        config::Feed::None => "none".to_owned(),
+        config::Feed::Iss => "iss".to_owned(),
+    });
     let named = [
+        ("feed", feed),
         ("data_dir", arguments.data_dir),
         ("listen", arguments.listen),
         ("http_listen", arguments.http_listen),
@@ -221,6 +232,7 @@ fn check_files(files_max: Option<u64>, connections_max: usize) -> anyhow::Result
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = pin!(shutdown::signals().context("cannot listen for signals")?);
+    let feed = feed::Feed::of(&config)?;
     let grpc = bind(config.listen, "--listen").await?;
     let http = match config.http_listen {
         HttpListen::At(address) => Some(bind(address, "--http-listen").await?),
@@ -236,6 +248,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!(%address, "whoever reaches this address can read and append: there is no TLS or authentication yet");
     }
     announce(&server);
+    let feed = feed.map(|feed| feed.start(&server));
+    let stop = async {
+        stop.await;
+        // While the server still takes what the feed has.
+        if let Some(feed) = feed {
+            feed.stop().await;
+        }
+    };
     server.serve(stop).await
 }
 

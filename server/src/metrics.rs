@@ -2,6 +2,7 @@
 
 mod collect;
 mod commits;
+mod feed;
 mod histogram;
 mod page;
 mod permits;
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use collect::scrape;
 use commits::Commits;
+use feed::Feed;
+pub use feed::FeedFigures;
 pub(crate) use page::Format;
 pub(crate) use permits::Permits;
 pub(crate) use rpcs::{Call, Rpcs};
@@ -112,6 +115,22 @@ metrics! {
     /// they were when they came), task_survives (a defect has ended a task).
     VIOLATIONS: Counter "downlink_invariant_violations_total" "" ["invariant"];
 
+    /// Updates that the feed has received. Here and below: only with a feed in the server's process, by its name.
+    FEED_UPDATES: Counter "downlink_feed_updates_total" "" ["feed"];
+    /// Those of them that did not get into the log: known (it had them), rejected (they make no sense), merged (newer ones came
+    /// while the log could not be reached).
+    FEED_LEFT_OUT: Counter "downlink_feed_left_out_total" "" ["feed", "reason"];
+    /// Those that came after newer ones of the same item. They are kept.
+    FEED_LATE: Counter "downlink_feed_late_total" "" ["feed"];
+    /// How often the source was connected to again.
+    FEED_RECONNECTS: Counter "downlink_feed_reconnects_total" "" ["feed"];
+    /// Events between the source and the log.
+    FEED_BUFFERED: Gauge "downlink_feed_buffered_events" "" ["feed"];
+    /// The age of the newest update by its own time. None before the first.
+    FEED_AGE: Gauge "downlink_feed_newest_age_seconds" "seconds" ["feed"];
+    /// From the arrival of an update to its event on disk; sampled.
+    FEED_LATENCY: Histogram "downlink_feed_durable_seconds" "seconds" ["feed"];
+
     /// The newest value of a signal that `metrics_signals` asks for, where it is a number; true is 1.
     SIGNAL_VALUE: Gauge "downlink_signal_value" "" ["signal"];
     /// Its own time, since 1970.
@@ -154,6 +173,7 @@ pub(crate) struct Metrics {
     pub(crate) commits: Arc<Commits>,
     /// Who subscribes.
     pub(crate) subscribers: Arc<Subscribers>,
+    feed: Feed,
     read_events: AtomicU64,
     blocks_unreadable: AtomicU64,
     hashes_changed: AtomicU64,
@@ -167,10 +187,20 @@ impl Metrics {
             permits: Permits::default(),
             commits: Arc::new(Commits::new()),
             subscribers: Arc::default(),
+            feed: Feed::default(),
             read_events: AtomicU64::new(0),
             blocks_unreadable: AtomicU64::new(0),
             hashes_changed: AtomicU64::new(0),
         }
+    }
+
+    /// A feed runs in this process. One at most.
+    pub(crate) fn has_feed(
+        &self,
+        name: &'static str,
+        figures: impl Fn() -> FeedFigures + Send + Sync + 'static,
+    ) {
+        self.feed.begin(name, figures);
     }
 
     /// So many events more have gone to those who read.

@@ -22,6 +22,7 @@ mod day;
 mod definitions;
 mod disk;
 mod errors;
+mod feed;
 mod harness;
 mod health;
 mod http;

@@ -122,6 +122,12 @@ fn only_the_live_source_of_the_feed_names_lightstreamer() {
 }
 
 #[test]
+fn only_the_servers_program_knows_the_client() {
+    only_in("server/src", &["downlink_client"], &["server/src/main/", "server/src/tests"]);
+    only_in("storage/src", &["downlink_client"], &[]);
+}
+
+#[test]
 fn only_the_grpc_door_of_the_server_its_events_on_the_wire_and_the_client_know_the_wire() {
     let wire = [
         "tonic",

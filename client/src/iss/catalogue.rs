@@ -32,6 +32,11 @@ pub fn definitions(prefix: &str) -> Vec<Signal> {
     DEFINITIONS.iter().map(named).collect()
 }
 
+/// The name of every item.
+pub fn items() -> Vec<String> {
+    DEFINITIONS.iter().map(|signal| signal.name.clone()).collect()
+}
+
 /// What the values of an item are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {

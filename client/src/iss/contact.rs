@@ -59,35 +59,25 @@ pub struct Tick {
 }
 
 /// Contact with the station.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Contact {
-    state: State,
+    /// None before anything is known: then "disconnected" is news.
+    state: Option<State>,
     /// The newest tick, and when it was heard.
     last: Option<(Timestamp, Instant)>,
 }
 
-impl Default for Contact {
-    fn default() -> Self {
-        Self { state: State::Disconnected, last: None }
-    }
-}
-
 impl Contact {
-    /// How it is.
-    pub fn state(&self) -> State {
-        self.state
-    }
-
     /// Whether values may be repetitions of old ones.
     pub fn repeats(&self) -> bool {
-        matches!(self.state, State::Lost | State::Stale)
+        matches!(self.state, Some(State::Lost | State::Stale))
     }
 
     /// A session begins.
     pub fn connected(&mut self, source: String, now: Timestamp) -> Change {
         self.last = None;
-        self.state = State::Connected;
-        Change { state: self.state, since: now, reason: Some(source) }
+        self.state = Some(State::Connected);
+        Change { state: State::Connected, since: now, reason: Some(source) }
     }
 
     /// It is over. None if it was before.
@@ -100,7 +90,7 @@ impl Contact {
 
     /// The station's clock was updated.
     pub fn ticked(&mut self, tick: Tick, heard: Instant) -> Option<Change> {
-        if self.state == State::Disconnected {
+        if matches!(self.state, None | Some(State::Disconnected)) {
             return None;
         }
         self.last = Some((tick.time, heard));
@@ -115,7 +105,7 @@ impl Contact {
 
     /// When silence turns into staleness, if nothing comes until then.
     pub fn deadline(&self) -> Option<Instant> {
-        let (_, heard) = self.last.filter(|_| self.state == State::Acquired)?;
+        let (_, heard) = self.last.filter(|_| self.state == Some(State::Acquired))?;
         Some(heard + STALE_AFTER)
     }
 
@@ -126,8 +116,7 @@ impl Contact {
     }
 
     fn enter(&mut self, state: State, since: Timestamp) -> Option<Change> {
-        let is_new = self.state != state;
-        self.state = state;
+        let is_new = self.state.replace(state) != Some(state);
         is_new.then_some(Change { state, since, reason: None })
     }
 }
@@ -151,6 +140,7 @@ mod tests {
     #[test]
     fn each_state_has_its_own_begin() {
         let (mut contact, now) = (Contact::default(), Instant::now());
+        assert_eq!(named(contact.disconnected("nobody".to_owned(), at(90))), Some(("disconnected", 90)));
         assert_eq!(named(Some(contact.connected("here".to_owned(), at(100)))), Some(("connected", 100)));
         assert_eq!(named(contact.ticked(tick(true, 99), now)), Some(("AOS", 99)));
         assert_eq!(named(contact.ticked(tick(true, 101), now)), None);

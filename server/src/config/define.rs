@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Globs, HttpListen, LogFormat, LogOutput, MirrorValues};
+use super::{Feed, Globs, HttpListen, LogFormat, LogOutput, MirrorValues};
 
 /// A value as the table sees it.
 pub(super) trait Text {
@@ -32,7 +32,7 @@ macro_rules! words {
 }
 
 numbers!(u8, u32, u64, usize);
-words!(SocketAddr, Globs, HttpListen, PathBuf, String, LogFormat, LogOutput, MirrorValues);
+words!(SocketAddr, Feed, Globs, HttpListen, PathBuf, String, LogFormat, LogOutput, MirrorValues);
 
 impl Text for Option<u64> {
     fn number(&self) -> Option<u64> {

@@ -31,3 +31,13 @@ pub enum MirrorValues {
     /// The same as JSON.
     Json,
 }
+
+/// What the server feeds its log with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Feed {
+    /// Nothing: others append.
+    None,
+    /// The live telemetry of the International Space Station.
+    Iss,
+}

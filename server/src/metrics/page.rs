@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::histogram::Histogram;
+use super::histogram::{Bucket, Histogram};
 use super::{ALL, Kind, Metric};
 
 /// How the page looks.
@@ -54,11 +54,16 @@ impl Page {
 
     /// All of a histogram.
     pub(super) fn histogram(&mut self, metric: &Metric, labels: &[&str], histogram: &Histogram) {
-        debug_assert_eq!(metric.kind, Kind::Histogram);
         let (buckets, sum) = histogram.read();
+        self.buckets(metric, labels, &buckets, sum);
+    }
+
+    /// All of a histogram that is kept elsewhere.
+    pub(super) fn buckets(&mut self, metric: &Metric, labels: &[&str], buckets: &[Bucket], sum: f64) {
+        debug_assert_eq!(metric.kind, Kind::Histogram);
         let count = buckets.last().map_or(0, |all| all.count) as f64;
         let name = |suffix: &str| format!("{}_{suffix}", metric.name);
-        for bucket in &buckets {
+        for bucket in buckets {
             let bound = bucket.bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
             self.sample(metric, &name("bucket"), (labels, Some(&bound)), bucket.count as f64);
         }

@@ -1,0 +1,116 @@
+//! The feed in the server's process: a client of its API like any other.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use downlink_client::iss::catalogue;
+use downlink_client::iss::feed::{self, Figures, LATENCY_BOUNDS, Options, Snapshot};
+use downlink_client::iss::live::Subject;
+use downlink_server::config::{self, Config};
+use downlink_server::{FeedFigures, Server};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A feed that the settings ask for.
+pub(super) struct Feed {
+    subject: Subject,
+    options: Options,
+}
+
+/// One that runs.
+pub(super) struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Feed {
+    /// The feed of the settings, if they want one. Nothing is connected yet.
+    pub(super) fn of(config: &Config) -> anyhow::Result<Option<Self>> {
+        match config.feed {
+            config::Feed::None => Ok(None),
+            config::Feed::Iss => {
+                let wanted = config.feed_items.0.clone();
+                let items = if wanted.is_empty() { catalogue::items() } else { wanted };
+                let subject = Subject::new(&config.feed_server_url, items)
+                    .context("the feed cannot be what `feed_server_url` and `feed_items` say")?;
+                let options = Options {
+                    buffer_events_max: config.feed_buffer_events_max,
+                    ..Options::new("iss", "lightstreamer/ISSLIVE")
+                };
+                Ok(Some(Self { subject, options }))
+            }
+        }
+    }
+
+    /// Begins to feed the server.
+    pub(super) fn start(self, server: &Server) -> Running {
+        let Self { subject, options } = self;
+        let figures = Arc::new(Figures::default());
+        let shown = Arc::clone(&figures);
+        server.tell_feed("iss", move || told(&shown.snapshot()));
+        let url = format!("http://{}", reachable(server.address()));
+        let (stop, stopped) = oneshot::channel();
+        // The task "feed" ends when it is told to stop.
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _: Result<(), _> = stopped.await;
+            };
+            feed::keep(&url, || subject.open(), &options, &figures, stopped).await;
+        });
+        Running { stop, task }
+    }
+}
+
+impl Running {
+    /// Lets what is on its way get into the log, and ends. Takes some seconds at most.
+    pub(super) async fn stop(self) {
+        // If it has ended by itself, there is nothing to tell it.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the feed was ended by a defect");
+        }
+    }
+}
+
+/// Where a server that listens here is reached from its own process.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        anywhere if !anywhere.is_unspecified() => anywhere,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn told(snapshot: &Snapshot) -> FeedFigures {
+    let newest = Some(snapshot.newest_seconds).filter(|seconds| *seconds > 0);
+    let bounds = LATENCY_BOUNDS.into_iter().map(Some).chain([None]);
+    FeedFigures {
+        updates: snapshot.updates,
+        known: snapshot.duplicates,
+        rejected: snapshot.rejects,
+        merged: snapshot.merged,
+        late: snapshot.late,
+        reconnects: snapshot.reconnects,
+        buffered: snapshot.buffered,
+        newest: newest.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+        latencies: bounds.zip(snapshot.latencies).collect(),
+        latency_sum: snapshot.latency_sum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_reached_where_it_listens() {
+        for (listens, reached) in
+            [("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[::1]:7"), ("10.0.0.1:7", "10.0.0.1:7")]
+        {
+            assert_eq!(reachable(listens.parse().unwrap()).to_string(), reached);
+        }
+    }
+}
