@@ -217,7 +217,9 @@ pub fn rows(columns: EventColumns) -> Result<Vec<Event>, Malformed> {
     for (row, &signal) in columns.signal_indexes.iter().enumerate() {
         if row > 0 && columns.first_offset > 0 {
             let skip = element(&columns.offset_skips, row, 0)?;
-            offset = offset.checked_add(skip).and_then(|offset| offset.checked_add(1)).ok_or(Malformed)?;
+            let step = skip.checked_add(1).ok_or(Malformed)?;
+            let next = if columns.descending { offset.checked_sub(step) } else { offset.checked_add(step) };
+            offset = next.ok_or(Malformed)?;
         }
         rows.push(Event {
             offset,

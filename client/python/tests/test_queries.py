@@ -159,6 +159,8 @@ def test_positions_name_places_in_the_log(client: Client) -> None:
 def test_a_replay_can_go_backwards(client: Client) -> None:
     client.append(minutes("tank", 10))
     assert [event.offset for event in client.read(backwards=True, max_events=3)] == [10, 9, 8]
+    table = client.read(backwards=True, max_events=3).to_arrow()
+    assert table["offset"].to_pylist() == [10, 9, 8]
 
 
 def test_newest_events_can_be_those_of_another_time(client: Client) -> None:

@@ -64,12 +64,12 @@ proptest! {
         first_offset in any::<u64>(), offset_skips in prop::collection::vec(any::<u64>(), 0..4),
         event_time_second_deltas in prop::collection::vec(any::<i64>(), 0..4),
         double_values in prop::collection::vec(any::<f64>(), 0..4),
-        source_indexes in prop::collection::vec(0..3_u32, 0..4),
+        source_indexes in prop::collection::vec(0..3_u32, 0..4), descending in any::<bool>(),
     ) {
         let signals = vec!["a".to_owned(), "b".to_owned()];
         let _ = rows(EventColumns {
             signals, signal_indexes, kinds, first_offset, offset_skips, event_time_second_deltas, double_values,
-            source_indexes, ..EventColumns::default()
+            source_indexes, descending, ..EventColumns::default()
         });
     }
 }

@@ -58,7 +58,8 @@ fn as_rows(columns: &EventColumns) -> Vec<Event> {
     let mut next = BTreeMap::new();
     let row = |row: usize| {
         if row > 0 {
-            offset += 1 + columns.offset_skips.get(row).copied().unwrap_or_default();
+            let step = 1 + columns.offset_skips.get(row).copied().unwrap_or_default();
+            offset = if columns.descending { offset - step } else { offset + step };
         }
         event_seconds += columns.event_time_second_deltas[row];
         ingest_seconds += columns.ingest_time_second_deltas[row];
@@ -178,14 +179,23 @@ async fn taken(server: &Fixture, request: AppendRequest, events: &[Event]) -> Ve
 }
 
 async fn read(server: &Fixture, first: u64, encoding: Encoding, signals: &[String]) -> Vec<Event> {
+    replayed(server, ReadRequest { start: at(first), ..reading(encoding, signals) }).await
+}
+
+/// The same events as `read`, from the other end.
+async fn read_backwards(server: &Fixture, first: u64, encoding: Encoding, signals: &[String]) -> Vec<Event> {
+    let request = ReadRequest { end: at(first), backwards: true, ..reading(encoding, signals) };
+    let mut events = replayed(server, request).await;
+    events.reverse();
+    events
+}
+
+fn reading(encoding: Encoding, signals: &[String]) -> ReadRequest {
     let filter = Some(Filter { signals: signals.to_vec(), ..Filter::default() });
-    let request = ReadRequest {
-        start: at(first),
-        encoding: encoding.into(),
-        filter,
-        max_batch_events: 7,
-        ..ReadRequest::default()
-    };
+    ReadRequest { encoding: encoding.into(), filter, max_batch_events: 7, ..ReadRequest::default() }
+}
+
+async fn replayed(server: &Fixture, request: ReadRequest) -> Vec<Event> {
     let mut frames = server.query().await.read(request).await.unwrap().into_inner();
     let mut events = Vec::new();
     while let Some(frame) = frames.message().await.unwrap() {
@@ -226,6 +236,8 @@ fn rows_and_columns_mean_the_same_whichever_way_they_go_in_and_out() {
             for encoding in [Encoding::Rows, Encoding::Columns] {
                 let found = read(&server, first, encoding, &[]).await;
                 prop_assert_eq!(bytes(&found), bytes(&expected));
+                let found = read_backwards(&server, first, encoding, &[]).await;
+                prop_assert_eq!(bytes(&found), bytes(&expected));
                 let found = follow(&server, first, encoding, expected.len()).await;
                 prop_assert_eq!(bytes(&found), bytes(&expected));
             }
@@ -233,6 +245,8 @@ fn rows_and_columns_mean_the_same_whichever_way_they_go_in_and_out() {
             expected.retain(|event| event.signal == one);
             for encoding in [Encoding::Rows, Encoding::Columns] {
                 let found = read(&server, first, encoding, std::slice::from_ref(&one)).await;
+                prop_assert_eq!(bytes(&found), bytes(&expected));
+                let found = read_backwards(&server, first, encoding, std::slice::from_ref(&one)).await;
                 prop_assert_eq!(bytes(&found), bytes(&expected));
             }
             Ok(())

@@ -80,7 +80,9 @@ def batch(columns: wire.EventColumns, time_unit: TimeUnit) -> pa.RecordBatch:
     """Columns as they travel, as columns of Arrow."""
     count = len(columns.signal_indexes)
     skips = _integers(columns.offset_skips, np.uint64, count)
-    offsets = columns.first_offset + np.cumsum(skips, dtype=np.uint64) + np.arange(count, dtype=np.uint64)
+    distances = np.cumsum(skips, dtype=np.uint64) + np.arange(count, dtype=np.uint64)
+    first = np.uint64(columns.first_offset)
+    offsets = first - distances if columns.descending else first + distances
     signals = _integers(columns.signal_indexes, np.int32, count)
     kinds = _integers(columns.kinds, np.int32, count, missing=wire.Value.DOUBLE_VALUE_FIELD_NUMBER)
     qualities = _integers(columns.qualities, np.int32, count, missing=Quality.GOOD)

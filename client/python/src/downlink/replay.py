@@ -47,13 +47,11 @@ class Replay(Delivery):
         """Where the iteration has ended; None before that."""
 
     def to_arrow(self, *, time_unit: Literal["ns", "us"] = "ns") -> pyarrow.Table:
-        """The replay as a table, forwards, with the same columns whatever is in it (see the README).
+        """The replay as a table, in its own order, with the same columns whatever is in it (see the README).
 
         Times are exact in nanoseconds, which reach from 1677 to 2262; for a time outside of that there is an
         `OverflowError`, and `time_unit="us"`, which reaches over all years from 1 to 9999. Needs `downlink[arrow]`.
         """
-        if self._request.backwards:
-            raise ValueError("a table goes forwards: sort it, or iterate")
         from downlink import arrow  # noqa: PLC0415 Its packages are optional.
 
         return arrow.read(self._connection, self._request, self._on_gap, time_unit)

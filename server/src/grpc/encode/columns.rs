@@ -47,6 +47,7 @@ impl Columns {
             (event.offset, Timestamp::EPOCH, Timestamp::EPOCH)
         });
         let skip = event.offset.get().abs_diff(offset.get()).saturating_sub(1);
+        columns.descending = event.offset < offset;
         push_unless_usual(&mut columns.offset_skips, row, 0, skip);
         let delta = |time: Timestamp, before: Timestamp| time.seconds().wrapping_sub(before.seconds());
         columns.event_time_second_deltas.push(delta(event.event_time, event_time));
