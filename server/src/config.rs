@@ -385,7 +385,7 @@ impl Config {
                 "it begins with http:// or https://, such as http://127.0.0.1:4317".to_owned(),
             ));
         }
-        if self.log_filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+        if !crate::observability::is_filter(&self.log_filter) {
             return Err((
                 "log_filter",
                 format!("{:?} is no filter: write a level such as \"info\"", self.log_filter),

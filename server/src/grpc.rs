@@ -20,6 +20,7 @@ mod encode;
 mod front;
 mod health;
 mod ingest;
+mod known;
 mod latest;
 mod log;
 mod measure;
@@ -196,7 +197,13 @@ impl Shared {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Status> {
-        let _turn = self.disk_reads.acquire().await.expect("the semaphore is never closed");
+        let turn = self.disk_reads.clone().acquire_owned().await.expect("the semaphore is never closed");
+        // The turn lasts as long as the work does, also when nobody waits for it any more.
+        let work = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
         self.history(name, work).await
     }
 

@@ -230,10 +230,8 @@ impl Health {
 impl Subjects {
     /// What is the matter. Blocks on the disk.
     fn look(&self, begun: Instant) -> Vec<Condition> {
-        if matches!(self.log.state(), State::DiskFull(_)) {
-            // Who sends no appends to a full disk would never learn that there is room again.
-            self.log.check_room();
-        }
+        // Who sends no appends would never learn that the disk has become full, or that there is room again.
+        self.log.check_room();
         let mut conditions = self.of_the_log();
         conditions.extend(self.mirror_behind(begun));
         conditions

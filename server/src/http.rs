@@ -14,6 +14,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -66,7 +67,9 @@ impl Door {
         let routes = routes(known.clone())
             .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, patience));
-        let serving = accept::serve(listener, routes, config.http_connections_max, patience);
+        let permits = Arc::new(Semaphore::new(config.http_connections_max));
+        known.metrics.permits.watch("http_connections", &permits, config.http_connections_max);
+        let serving = accept::serve(listener, routes, permits, patience);
         Ok(Self { address, known, _serving: AbortOnDropHandle::new(tokio::spawn(serving)) })
     }
 

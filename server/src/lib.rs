@@ -216,16 +216,18 @@ impl Server {
         let deadline = Instant::now() + drain_max;
         // Some of the time is for the log.
         let streams_deadline = Instant::now() + drain_max * 4 / 5;
-        match early {
-            Some(ended) => ended.context("the gRPC server has panicked")??,
-            None => drain_connections(front, tasks, streams_deadline).await?,
-        }
+        // Whatever has ended it, the log is closed.
+        let ended = match early {
+            Some(ended) => ended.context("the gRPC server has panicked").flatten(),
+            None => drain_connections(front, tasks, streams_deadline).await,
+        };
 
         let closing = tasks.blocking("close", move || log.close());
         if timeout_at(deadline, closing).await.is_err() {
             tracing::warn!("the log did not close in time");
         }
         let _ = tasks.blocking("traces", move || tracer.end(TRACES_WAIT)).await;
+        ended?;
         if tasks.has_failed() {
             bail!("a defect has ended the server: its log has the details");
         }

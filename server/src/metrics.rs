@@ -58,9 +58,10 @@ metrics! {
     /// What is stored for one commit.
     COMMIT_SIZE: Histogram "downlink_commit_size_bytes" "bytes" [];
 
-    /// Events received since the log began, by what became of them: appended, duplicate, rejected.
+    /// Events received since the server was started, by what became of them: appended, duplicate, rejected. What has
+    /// become of all since the log began, `GetLogInfo` tells.
     EVENTS: Counter "downlink_events_total" "" ["outcome"];
-    /// Events sent to readers, by the kind of call: read, subscribe.
+    /// Events handed to the connections of readers, by the kind of call: read, subscribe.
     EVENTS_DELIVERED: Counter "downlink_events_delivered_total" "" ["call"];
 
     /// The offset that the next event gets.

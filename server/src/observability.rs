@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal as _};
 use std::panic;
 use std::sync::{Mutex, OnceLock};
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -45,7 +46,7 @@ pub fn start(config: &Config) {
         LogOutput::Stderr => lines(format, terminal, io::stderr),
     };
     // The settings have been checked.
-    let filter = EnvFilter::try_new(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = parsed(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
     // An error means that the process has a subscriber already, which is then the one to use.
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
@@ -81,16 +82,43 @@ pub fn filter() -> Option<String> {
     FILTER.get().map(|filter| lock(&filter.text).clone())
 }
 
+/// Whether this says which lines are to be written.
+pub(crate) fn is_filter(text: &str) -> bool {
+    parsed(text).is_ok()
+}
+
+/// Values of fields are compared as they are: a pattern could take for ever.
+fn parsed(text: &str) -> Result<EnvFilter, String> {
+    if text.trim().is_empty() {
+        return Err("an empty filter says nothing: write a level such as \"info\", or \"off\"".to_owned());
+    }
+    let bare = text
+        .split(',')
+        .map(str::trim)
+        .find(|part| !part.contains(['=', '[', ']', '{', '}']) && part.parse::<LevelFilter>().is_err());
+    if let Some(bare) = bare {
+        return Err(format!(
+            "{bare:?} is no level: write error, warn, info, debug, trace or off, or TARGET=LEVEL"
+        ));
+    }
+    let parsed = EnvFilter::builder().with_regex(false).parse(text);
+    parsed.map_err(|error| format!("{text:?} is no filter: {error}"))
+}
+
 /// Writes these lines from here on, such as "info" or "warn,downlink_server=debug".
 ///
 /// # Errors
 /// What is wrong with it; then it stays as it was.
 pub fn set_filter(text: &str) -> Result<(), String> {
-    let parsed = EnvFilter::try_new(text).map_err(|error| format!("{text:?} is no filter: {error}"))?;
+    let parsed = parsed(text)?;
     let filter = FILTER.get().ok_or("the log is not the server's own")?;
-    let mut current = lock(&filter.text);
-    filter.handle.reload(parsed).map_err(|error| error.to_string())?;
-    text.clone_into(&mut current);
+    // Twice: one of the two may be what the filter of the time leaves out.
+    tracing::info!(filter = text, "log lines are to be written by another filter");
+    {
+        let mut current = lock(&filter.text);
+        filter.handle.reload(parsed).map_err(|error| error.to_string())?;
+        text.clone_into(&mut current);
+    }
     tracing::info!(filter = text, "log lines are written by another filter from here on");
     Ok(())
 }

@@ -72,9 +72,12 @@ impl Tasks {
     /// # Errors
     /// If it has panicked, which also stops the server.
     pub async fn outcome<T>(&self, name: &'static str, thread: JoinHandle<T>) -> Result<T, Panicked> {
-        thread.await.map_err(|_| {
-            tracing::error!(thread = name, "a thread has panicked: the server stops");
-            self.failed.cancel();
+        thread.await.map_err(|error| {
+            // Otherwise the runtime has ended, and everybody with it.
+            if error.is_panic() {
+                tracing::error!(thread = name, "a thread has panicked: the server stops");
+                self.failed.cancel();
+            }
             Panicked
         })
     }

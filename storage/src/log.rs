@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::api::{Append, Appended, Info, Options, Totals, Wait};
+use crate::api::{Append, Appended, Info, Options, Wait};
 use crate::ballast::Ballast;
 use crate::block::BLOCK_ROWS_MAX;
 use crate::chain::Hashed;
@@ -161,12 +161,14 @@ impl Log {
             spawn_in_background("downlink-seal", niceness, move || seal::run(&sealed, reserve_bytes))?,
         ];
         threads.extend(derive(&shared, rollup_events, reserve_bytes, niceness)?);
+        let totals = shared.totals(shared.head());
+        let opening = Opening { begun, took: began.elapsed(), replayed_events, totals };
         let inner = Inner {
             shared,
             commands,
             append_queue_max,
             disk_reserve_bytes: reserve_bytes,
-            opening: Opening { begun, took: began.elapsed(), replayed_events },
+            opening,
             threads: Mutex::new(threads),
             _lock: lock,
         };
@@ -277,14 +279,7 @@ impl Log {
             let projection = shared.projection.read().unwrap_or_else(PoisonError::into_inner);
             (projection.len() as u64, shared.head())
         };
-        let tally = shared.books.tally();
-        let appended = head.since(shared.segments.oldest());
-        let totals = Totals {
-            received: appended + tally.duplicate_events + tally.rejected_events,
-            appended,
-            duplicates: tally.duplicate_events,
-            rejected: tally.rejected_events,
-        };
+        let totals = shared.totals(head);
         Ok(Info {
             id: shared.log_id,
             oldest: shared.segments.oldest(),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::api::Totals;
 use crate::block::Block;
 use crate::error::Error;
 use crate::event::Offset;
@@ -90,4 +91,6 @@ pub struct Opening {
     pub took: Duration,
     /// Events that were gone through again, because no snapshot held them.
     pub replayed_events: u64,
+    /// What had become of all events received before.
+    pub totals: Totals,
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
 
+use crate::api::Totals;
 use crate::block::{Block, Tally};
 use crate::chain::follower::Follower;
 use crate::chain::links::Links;
@@ -160,6 +161,18 @@ impl Shared {
 
     /// Whether the disk has room for another commit, which the state says from now on: running out in the middle of
     /// one cannot be mended.
+    /// What has become of all events received, those below `head` being the ones appended.
+    pub(crate) fn totals(&self, head: Offset) -> Totals {
+        let tally = self.books.tally();
+        let appended = head.since(self.segments.oldest());
+        Totals {
+            received: appended + tally.duplicate_events + tally.rejected_events,
+            appended,
+            duplicates: tally.duplicate_events,
+            rejected: tally.rejected_events,
+        }
+    }
+
     pub(crate) fn note_room(&self, reserve_bytes: u64) -> Result<(), Error> {
         let free_bytes = self.segments.engine.free_bytes()?;
         if free_bytes < reserve_bytes {

@@ -42,6 +42,12 @@ async fn a_full_disk_refuses_appends_until_there_is_room_and_reads_go_on() {
     let books = Books::of(&server).await;
 
     let filler = disk.fill();
+    let noticed = async {
+        while server.info().await.state() != State::DiskFull {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon("that it is told before the first append", noticed).await;
     for rejected in 1..=3 {
         let batch = AppendRequest { events: vec![event("refused", 2.0)], ..AppendRequest::default() };
         let refusal = refused(server.ingest().await.append(batch).await);

@@ -16,9 +16,13 @@ fn command(dir: &Path) -> Command {
 }
 
 fn put(server: &Server, filter: &str) -> u16 {
+    put_with(server, "Connection: close", filter)
+}
+
+fn put_with(server: &Server, header: &str, filter: &str) -> u16 {
     let (address, length) = (server.http(), filter.len());
     let request = format!(
-        "PUT /log_filter HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{filter}"
+        "PUT /log_filter HTTP/1.1\r\nHost: a\r\n{header}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{filter}"
     );
     ask(address, &request).expect("an answer").code
 }
@@ -34,11 +38,20 @@ async fn lines_are_json_where_nobody_looks_on_and_the_filter_can_be_changed_at_a
     let server = Server::spawn(command(dir.path())).unwrap();
     server.says(&["\"message\":\"log opened\"", "\"level\":\"INFO\"", "\"timestamp\":\""]).await;
     assert_eq!(get(server.http(), "/log_filter").body, "info\n");
-    assert_eq!(put(&server, "downlink_server=loud"), 400);
+    // A level that is none, what would silence the log by mistake, and a pattern that would take all memory.
+    for wrong in ["downlink_server=loud", "inof", "", "warn,[x{y=.*a........................}"] {
+        assert_eq!(put(&server, wrong), 400, "{wrong}");
+    }
+    // Not a pattern: what the value is to be.
+    assert_eq!(put(&server, "info,[x{y=.*a........................}]=trace"), 204);
+    assert_eq!(put(&server, "info"), 204);
     assert_eq!(get(server.http(), "/log_filter").body, "info\n");
     assert_eq!(put(&server, "downlink_server=trace,warn"), 204);
     assert_eq!(get(server.http(), "/log_filter").body, "downlink_server=trace,warn\n");
     server.says(&["another filter", "downlink_server=trace,warn"]).await;
+    for header in ["Origin: http://evil.example", "Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1"] {
+        assert_eq!(put_with(&server, header, "trace"), 403, "{header}");
+    }
 
     assert_eq!(put(&server, "off"), 204);
     server.append(vec![event("a", 1.0)]).await;

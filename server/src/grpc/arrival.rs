@@ -33,20 +33,33 @@ const HEADER_BYTES: usize = 5;
 
 type Frame = http_body::Frame<Bytes>;
 
-/// How many messages a call has.
+/// What messages a call has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// One, after which the caller ends its side.
-    Single,
-    /// Any number.
-    Stream,
+pub(crate) enum Kind {
+    /// One that is to be appended, after which the caller ends its side.
+    Append,
+    /// Any number of them.
+    Appends,
+    /// One that asks for something, likewise.
+    Request,
+    /// Any number of small ones, of what every server serves: health and reflection.
+    Common,
+}
+
+impl Kind {
+    const fn is_single(self) -> bool {
+        matches!(self, Self::Append | Self::Request)
+    }
 }
 
 /// Room for messages on their way in, over all callers.
 pub(crate) struct Arrivals {
     ordinary: Arc<Room>,
     large: Arc<Room>,
+    /// Turns at decoding what is to be appended: they may last as long as the log takes to admit it.
     decoding: Arc<Semaphore>,
+    /// Turns at decoding what asks for something, which takes no longer than that.
+    decoding_requests: Arc<Semaphore>,
     decoding_max: usize,
     wait_max: Duration,
     arrival_max: Duration,
@@ -94,6 +107,7 @@ impl Arrivals {
             ordinary: Room::of(bytes_max / 4),
             large: Room::of(bytes_max - bytes_max / 4),
             decoding: Arc::new(Semaphore::new(config.messages_decoding_max)),
+            decoding_requests: Arc::new(Semaphore::new(config.messages_decoding_max)),
             decoding_max: config.messages_decoding_max,
             wait_max: Duration::from_millis(config.append_wait_ms_max),
             arrival_max: Duration::from_millis(config.message_arrival_ms_max),
@@ -106,27 +120,39 @@ impl Arrivals {
         permits.watch("arriving_bytes", &self.ordinary.bytes, self.ordinary.bytes_max);
         permits.watch("arriving_large_bytes", &self.large.bytes, self.large.bytes_max);
         permits.watch("decoding", &self.decoding, self.decoding_max);
+        permits.watch("decoding_requests", &self.decoding_requests, self.decoding_max);
     }
 
-    async fn place(&self, bytes: usize, shape: Shape) -> Result<Place, Status> {
+    /// A turn at decoding; what is small in any form needs none.
+    async fn turn(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let turns = match kind {
+            Kind::Append | Kind::Appends => &self.decoding,
+            Kind::Request => &self.decoding_requests,
+            Kind::Common => return Ok(None),
+        };
+        self.wait(kind, turns.clone().acquire_owned()).await.map(Some)
+    }
+
+    async fn place(&self, bytes: usize, kind: Kind) -> Result<Place, Status> {
         let room = if bytes <= ORDINARY_BYTES { &self.ordinary } else { &self.large };
         let cost = u32::try_from(bytes.min(room.bytes_max)).unwrap_or(u32::MAX);
         let _waits = room.waiting.clone();
-        let permit = self.wait(shape, room.bytes.clone().acquire_many_owned(cost)).await?;
+        let permit = self.wait(kind, room.bytes.clone().acquire_many_owned(cost)).await?;
         Ok(Place { permit, room: room.clone(), until: Instant::now() + self.arrival_max })
     }
 
     /// A stream waits as long as it takes, which its producer notices; a single call is told.
     async fn wait<T>(
         &self,
-        shape: Shape,
+        kind: Kind,
         permit: impl Future<Output = Result<T, tokio::sync::AcquireError>>,
     ) -> Result<T, Status> {
-        let permit = match shape {
-            Shape::Stream => permit.await,
-            Shape::Single => timeout(self.wait_max, permit).await.map_err(|_| {
+        let permit = if kind.is_single() {
+            timeout(self.wait_max, permit).await.map_err(|_| {
                 Refusal::new(ErrorReason::Overloaded, "too many messages are on their way in: try again")
-            })?,
+            })?
+        } else {
+            permit.await
         };
         Ok(permit.expect("the semaphore is never closed"))
     }
@@ -142,12 +168,12 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// Lets the messages of `body` in as there is room for them; those beyond `message_bytes_max` are refused
     /// elsewhere, by what they say of themselves.
-    pub(crate) fn new(arrivals: Arc<Arrivals>, body: Body, shape: Shape, message_bytes_max: usize) -> Self {
+    pub(crate) fn new(arrivals: Arc<Arrivals>, body: Body, kind: Kind, message_bytes_max: usize) -> Self {
         let turn = Arc::new(Mutex::new(None));
         let arriving = Arriving {
             inner: body,
             arrivals,
-            shape,
+            kind,
             message_bytes_max,
             ahead: Bytes::new(),
             trailers: None,
@@ -188,7 +214,7 @@ impl http_body::Body for Shared {
 struct Arriving {
     inner: Body,
     arrivals: Arc<Arrivals>,
-    shape: Shape,
+    kind: Kind,
     message_bytes_max: usize,
     /// Received, not yet passed on.
     ahead: Bytes,
@@ -227,23 +253,23 @@ impl Arriving {
             return Ok(Some(std::mem::take(&mut self.ahead)));
         }
         // A single call is decoded when it is whole, so that nobody waits for its end during its turn.
-        while self.shape == Shape::Single && self.ahead.len() == self.left {
+        while self.kind.is_single() && self.ahead.len() == self.left {
             let Some(received) = self.receive().await? else { break };
             self.ahead = joined(std::mem::take(&mut self.ahead), received);
         }
-        let decoding = self.arrivals.decoding.clone().acquire_owned();
-        let turn = Turn {
-            _decoding: self.arrivals.wait(self.shape, decoding).await?,
-            _room: self.place.take().map(|place| place.permit),
-            is_large: self.is_large,
-        };
-        *lock(&self.turn) = Some(turn);
+        if self.kind.is_single() && self.ahead.len() > self.left {
+            return Err(Status::unimplemented("there is more than the one message of a unary call"));
+        }
+        if let Some(decoding) = self.arrivals.turn(self.kind).await? {
+            let room = self.place.take().map(|place| place.permit);
+            *lock(&self.turn) = Some(Turn { _decoding: decoding, _room: room, is_large: self.is_large });
+        }
         Ok(Some(self.ahead.split_to(std::mem::take(&mut self.left))))
     }
 
     /// Waits for the header of a message, and for room.
     async fn begin(&mut self) -> Result<(), Status> {
-        if self.shape == Shape::Stream {
+        if self.kind == Kind::Appends {
             // Whoever wanted it has taken it.
             drop(take(&self.turn));
         }
@@ -257,8 +283,12 @@ impl Arriving {
         let length = usize::try_from(header.get_u32()).unwrap_or(usize::MAX);
         self.left = HEADER_BYTES.saturating_add(length);
         self.is_large = is_compressed || length > SMALL_BYTES;
+        if self.kind == Kind::Common && length > SMALL_BYTES {
+            let problem = format!("a message of {length} bytes, of at most {SMALL_BYTES}");
+            return Err(Status::resource_exhausted(problem));
+        }
         if (SMALL_BYTES + 1..=self.message_bytes_max).contains(&length) {
-            self.place = Some(self.arrivals.place(length, self.shape).await?);
+            self.place = Some(self.arrivals.place(length, self.kind).await?);
         }
         Ok(())
     }

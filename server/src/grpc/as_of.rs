@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::Shared;
 use super::convert::{timestamp, wire_time};
-use super::latest::{latest_value, newest};
+use super::known::{latest_value, newest};
 use super::request::{Page, invalid};
 use super::status::{Refusal, status};
 use crate::query::as_of::{Past, Search};

@@ -22,7 +22,7 @@ pub(crate) fn accept(
     broken: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let entrance = Entrance::new(listener, permits, "connections_max");
-    futures::stream::unfold(entrance, move |entrance| {
+    futures::stream::unfold(entrance, move |mut entrance| {
         let broken = broken.clone();
         async move {
             let Accepted { stream, permit, .. } = entrance.next().await;

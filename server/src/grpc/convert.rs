@@ -46,6 +46,13 @@ pub(crate) fn clamped_duration(
     Ok(length.clamp(shortest, longest))
 }
 
+/// How long after `earlier`; zero if it is not.
+pub(crate) fn since(later: Timestamp, earlier: Timestamp) -> Duration {
+    let nanos = u128::try_from(later.unix_nanos() - earlier.unix_nanos()).unwrap_or_default();
+    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
+    Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or_default())
+}
+
 /// A length of time on the wire; the longest there is for one that is longer.
 pub(crate) fn wire_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {

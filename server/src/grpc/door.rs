@@ -12,9 +12,10 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
-use super::arrival::{Arrival, Arrivals, Shape};
+use super::arrival::{Arrival, Arrivals, Kind};
 use super::call::{Call, Calls};
 use super::departure::Departing;
+use super::health;
 use super::methods::methods;
 use super::outbox::Handover;
 use super::primary::Primary;
@@ -22,10 +23,17 @@ use super::status::Refusal;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
+/// Calls that ask for health, at once. Most of them wait for news of it.
+const HEALTH_CALLS_MAX: usize = 1_024;
+/// What the names of services begin with that every server has.
+const COMMON: &str = "grpc.";
+
 /// The bounds of all calls.
 #[derive(Clone)]
 pub(crate) struct Bounds {
     calls: Arc<Semaphore>,
+    /// Whether a server is well is told however busy it is.
+    health_calls: Arc<Semaphore>,
     arrivals: Arc<Arrivals>,
     /// The methods that take a stream of messages.
     streams: Arc<HashSet<String>>,
@@ -44,6 +52,7 @@ impl Bounds {
         arrivals.watch(&metrics.permits);
         Self {
             calls,
+            health_calls: Arc::new(Semaphore::new(HEALTH_CALLS_MAX)),
             arrivals: Arc::new(arrivals),
             streams: Arc::new(client_streams()),
             message_bytes_max: config.message_bytes_max,
@@ -60,9 +69,13 @@ impl Bounds {
         let (service, _) = path.rsplit_once('/').unwrap_or_default();
         let is_ingest = service == ingest_service_server::SERVICE_NAME;
         let bytes_max = if is_ingest { self.message_bytes_max } else { self.request_bytes_max };
-        let is_stream = self.streams.contains(path) || service.starts_with("grpc.reflection.");
-        let shape = if is_stream { Shape::Stream } else { Shape::Single };
-        let arrival = Arrival::new(self.arrivals.clone(), body, shape, bytes_max);
+        let kind = match service {
+            _ if self.streams.contains(path) => Kind::Appends,
+            _ if is_ingest => Kind::Append,
+            _ if service.starts_with(COMMON) => Kind::Common,
+            _ => Kind::Request,
+        };
+        let arrival = Arrival::new(self.arrivals.clone(), body, kind, bytes_max);
         let body = arrival.body();
         parts.extensions.insert(arrival);
         http::Request::from_parts(parts, body)
@@ -104,7 +117,9 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let mut call = self.bounds.observed.begin(&mut request);
-        let Ok(permit) = self.bounds.calls.clone().try_acquire_owned() else {
+        let is_health = request.uri().path().starts_with(health::PATH);
+        let calls = if is_health { &self.bounds.health_calls } else { &self.bounds.calls };
+        let Ok(permit) = calls.clone().try_acquire_owned() else {
             return refused(call, Refusal::new(ErrorReason::Quota, "too many calls at once"));
         };
         let refusal = self.bounds.primary.as_ref().and_then(|primary| primary.refuse(request.uri().path()));

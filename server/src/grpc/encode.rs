@@ -3,13 +3,16 @@
 mod columns;
 mod rows;
 
-use downlink_proto::v1::EventBatch;
+use downlink_proto::v1::{self, EventBatch};
 use downlink_storage::{EventRef, Offset};
 use prost::Message;
 use prost::encoding::uint64;
 
 use columns::Columns;
 use rows::Rows;
+
+use super::request::choice;
+use super::status::Refusal;
 
 /// How a reader wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,16 @@ pub(crate) enum Encoding {
     Rows,
     /// Packed arrays.
     Columns,
+}
+
+impl Encoding {
+    /// That of a request.
+    pub(crate) fn of(number: i32) -> Result<Self, Refusal> {
+        Ok(match choice::<v1::Encoding>(number, "encoding")? {
+            v1::Encoding::Unspecified | v1::Encoding::Rows => Self::Rows,
+            v1::Encoding::Columns => Self::Columns,
+        })
+    }
 }
 
 /// A message's events in the making, in the order of their offsets.
@@ -116,4 +129,16 @@ pub(crate) struct SubscribeEvents {
     next_offset: u64,
     #[prost(bytes = "vec", required, tag = "3")]
     events: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_encoding_is_is_refused() {
+        assert_eq!(Encoding::of(0).unwrap(), Encoding::Rows);
+        assert_eq!(Encoding::of(2).unwrap(), Encoding::Columns);
+        assert!(Encoding::of(3).is_err());
+    }
 }

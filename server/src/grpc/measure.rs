@@ -5,7 +5,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::methods::methods;
+use super::methods::{methods, values};
 use super::status::{DOMAIN, reason_name};
 use crate::metrics::Rpcs;
 
@@ -21,11 +21,11 @@ pub(crate) fn rpcs() -> Rpcs {
     Rpcs::new(paths.collect(), reasons().collect())
 }
 
-/// Their numbers follow each other, but for those that were given up.
+/// The reasons there are, as they are described.
 fn reasons() -> impl Iterator<Item = &'static str> {
-    const NUMBERS: std::ops::Range<i32> = 1..256;
-
-    NUMBERS.filter_map(|number| ErrorReason::try_from(number).ok()).map(reason_name)
+    let values = values(downlink_proto::FILE_DESCRIPTOR_SET, "ErrorReason").into_iter();
+    let reasons = values.filter_map(|number| ErrorReason::try_from(number).ok());
+    reasons.filter(|reason| *reason != ErrorReason::Unspecified).map(reason_name)
 }
 
 /// How a call ends with these headers or trailers, and for which reason if it is an error that names one; `None` if it
@@ -46,6 +46,5 @@ mod tests {
         let methods = methods(downlink_proto::FILE_DESCRIPTOR_SET);
         assert!(methods.iter().any(|(path, _)| path == "downlink.v1.IngestService/Append"), "{methods:?}");
         assert!(reasons().any(|reason| reason == "DISK_FULL"));
-        assert!(ErrorReason::try_from(255).is_err(), "there may be more than are looked for");
     }
 }

@@ -14,7 +14,7 @@ use super::encode::{Encoder, Encoding};
 use super::outbox::{Outbox, Passage, Sender, outbox};
 use super::pieces::{Collector, Pieces, bytes_of, piece_max, wire_gap};
 use super::position::{Place, place, resolve};
-use super::request::{choice, encoding, filter, invalid, pace};
+use super::request::{choice, filter, invalid, pace};
 use super::status::Refusal;
 use crate::query::pace::{Pace, SLICE};
 use crate::query::{Found, PieceMax, Way};
@@ -69,10 +69,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: ReadRequest) -> Result<O
 }
 
 async fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Status> {
-    let encoding = encoding(request.encoding)?;
-    if request.backwards && encoding == Encoding::Columns {
-        return Err(invalid("encoding", "columns are in the order of offsets: read backwards as rows").into());
-    }
+    let encoding = Encoding::of(request.encoding)?;
     let (way, from, until) = if request.backwards {
         (Way::Backwards, Place::Head, Place::Oldest)
     } else {
@@ -107,24 +104,26 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn begin() -> Self {
-        Self { beginning: Instant::now() }
+    /// Of a replay that begins now.
+    const fn begin(now: Instant) -> Self {
+        Self { beginning: now }
     }
 
-    /// Waits until `due` after the beginning. What a slow reader has lost is not made up for.
-    async fn reach(&mut self, due: Duration) {
-        let (moment, now) = (self.beginning + due, Instant::now());
+    /// The moment at which is to go out what is due so long after the beginning. What a slow reader has lost is not
+    /// made up for.
+    fn moment(&mut self, due: Duration, now: Instant) -> Instant {
+        let moment = self.beginning + due;
         if now > moment + LAG_MAX {
             self.beginning += now - moment;
-        } else {
-            sleep_until(moment).await;
+            return now;
         }
+        moment
     }
 }
 
 impl Replay {
     async fn run(mut self, shared: &Shared, messages: &Sender) -> Result<(), Status> {
-        let (mut next, mut delivered, mut schedule) = (self.start, 0, Schedule::begin());
+        let (mut next, mut delivered, mut schedule) = (self.start, 0, Schedule::begin(Instant::now()));
         while next != self.end && delivered < self.events_max {
             if shared.tasks.is_draining() {
                 return Err(Refusal::draining().with("next_offset", next).into());
@@ -134,8 +133,9 @@ impl Replay {
             let from = next;
             let piece = self.pieces.next(from, self.end, most).await?;
             if let Some(due) = self.pieces.collector().due.take() {
+                let moment = schedule.moment(due, Instant::now());
                 tokio::select! {
-                    () = self.pieces.keeping_little(schedule.reach(due)) => {}
+                    () = self.pieces.keeping_little(sleep_until(moment)) => {}
                     // It is told above, and where to go on: this piece is not delivered.
                     () = shared.tasks.draining() => continue,
                     () = messages.closed() => return Ok(()),
@@ -148,11 +148,14 @@ impl Replay {
                 }
                 Found::Events { matched, end } => {
                     delivered += matched;
-                    shared.metrics.read(matched);
                     next = end;
                     let events = self.pieces.collector().encoder.take().into_read();
                     let sending = messages.send_events(events, Passage::new(from, next, piece.room));
-                    self.pieces.keeping_little(sending).await
+                    let sent = self.pieces.keeping_little(sending).await;
+                    if sent.is_ok() {
+                        shared.metrics.read(matched);
+                    }
+                    sent
                 }
                 Found::Gap { first, end, reason } => {
                     (_, next) = self.way.ends(first, end);
@@ -177,4 +180,23 @@ impl Replay {
 
 const fn frame(frame: Frame) -> ReadResponse {
     ReadResponse { frame: Some(frame) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_delay_is_caught_up_with_and_what_a_slow_reader_has_lost_is_not() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut schedule = Schedule::begin(begun);
+        let mut moment = |due, now| schedule.moment(Duration::from_secs(due), now);
+        assert_eq!(moment(2, begun), after(2));
+        assert_eq!(moment(4, after(4) + LAG_MAX), after(4));
+        // Ten seconds late: it is due at once, and what follows as long after it as ever.
+        assert_eq!(moment(5, after(15)), after(15));
+        assert_eq!(moment(8, after(15)), after(18));
+        assert_eq!(moment(9, after(18)), after(19));
+    }
 }

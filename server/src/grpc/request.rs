@@ -6,7 +6,6 @@ use downlink_proto::v1::{self, ErrorReason};
 use prost::Message;
 
 use super::convert::{duration, hex, quality_worst};
-use super::encode::Encoding;
 use super::status::Refusal;
 use crate::config::Config;
 use crate::query::Way;
@@ -79,14 +78,6 @@ pub(crate) fn pace(pacing: Option<v1::Pacing>, way: Way, config: &Config) -> Res
         Some(asked) => duration(asked, "pacing.max_gap")?.min(GAP_MAX),
     };
     Ok((speed > 0.0).then(|| Pace::new(speed, gap_max, way)))
-}
-
-/// How a reader wants its events.
-pub(crate) fn encoding(number: i32) -> Result<Encoding, Refusal> {
-    Ok(match choice::<v1::Encoding>(number, "encoding")? {
-        v1::Encoding::Unspecified | v1::Encoding::Rows => Encoding::Rows,
-        v1::Encoding::Columns => Encoding::Columns,
-    })
 }
 
 /// Which part of a list is wanted.
@@ -227,6 +218,5 @@ mod tests {
         assert!(paced(0.0, None).unwrap().is_none() && paced(-0.0, None).unwrap().is_none());
         assert!(paced(1.0, length(315_576_000_000)).unwrap().is_some());
         assert!(paced(1.0, length(i64::MAX)).is_err());
-        assert!(encoding(3).is_err() && encoding(2).is_ok_and(|encoding| encoding == Encoding::Columns));
     }
 }

@@ -17,10 +17,11 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::Shared;
+use super::encode::Encoding;
 use super::outbox::{Outbox, Passage, Sender, outbox};
 use super::pieces::{Pieces, piece_max};
 use super::position::{Place, place, resolve};
-use super::request::{choice, encoding, filter};
+use super::request::{choice, filter};
 use super::status::{Refusal, status};
 use crate::follow::{Follow, Missing, Notice, Step};
 use crate::metrics::{Standing, Subscriber};
@@ -29,7 +30,6 @@ use crate::query::newest::{Newest, NewestMax, Progress, Which};
 use crate::query::{Found, Way};
 use crate::report::{Clock, Nanos, Report, nanos};
 use delivery::Delivery;
-pub(crate) use frames::since;
 use memory::Share;
 
 /// Why a subscription ends before the server does.
@@ -90,7 +90,7 @@ async fn plan(
     request: SubscribeRequest,
     messages: Sender,
 ) -> Result<Subscription, Status> {
-    let encoding = encoding(request.encoding)?;
+    let encoding = Encoding::of(request.encoding)?;
     let asked = request.report.unwrap_or_default();
     let rule = options::rule(&asked)?;
     let when_slow = options::when_slow(request.on_slow)?;

@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::log_filter::Peer;
@@ -20,19 +21,39 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const CONNECTION_MAX: Duration = Duration::from_secs(300);
 
 /// Serves what comes to `listener`, for ever.
-pub(super) async fn serve(listener: TcpListener, routes: Router, connections_max: usize, patience: Duration) {
-    let entrance = Entrance::new(listener, Arc::new(Semaphore::new(connections_max)), "http_connections_max");
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    permits: Arc<Semaphore>,
+    patience: Duration,
+) {
+    let plenty = permits.available_permits() / 2;
+    let mut entrance = Entrance::new(listener, permits.clone(), "http_connections_max");
+    // They end with it.
+    let mut connections = JoinSet::new();
     loop {
-        let Accepted { stream, peer, permit } = entrance.next().await;
-        let routes = routes.clone().layer(Extension(Peer(peer.ip())));
-        tokio::spawn(connection(stream, routes, patience, permit));
+        tokio::select! {
+            Accepted { stream, peer, permit } = entrance.next() => {
+                let routes = routes.clone().layer(Extension(Peer(peer.ip())));
+                // Where connections get scarce each is for one request.
+                let keeps_alive = permits.available_permits() >= plenty;
+                connections.spawn(connection((stream, keeps_alive), routes, patience, permit));
+            }
+            Some(_) = connections.join_next() => {}
+        }
     }
 }
 
-async fn connection(stream: TcpStream, routes: Router, patience: Duration, _permit: OwnedSemaphorePermit) {
+async fn connection(
+    (stream, keeps_alive): (TcpStream, bool),
+    routes: Router,
+    patience: Duration,
+    _permit: OwnedSemaphorePermit,
+) {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
+        .keep_alive(keeps_alive)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     let mut serving = std::pin::pin!(serving);

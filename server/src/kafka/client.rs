@@ -146,7 +146,10 @@ fn without_circumstances(reason: &str) -> &str {
 
 /// What users say as of now: the settings in the file, and over them those of the variables.
 pub(crate) fn chosen(origin: Origin<'_>) -> Result<Properties, String> {
-    of_both(origin.file, origin.variables, std::env::vars())
+    // What is not text is none of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    of_both(origin.file, origin.variables, variables)
 }
 
 fn of_both(

@@ -55,9 +55,15 @@ fn tell_log(page: &mut Page, log: &Log) {
     // What cannot be told at present is left out.
     let Ok(info) = log.info() else { return };
     Commits::tell_commits(page, info.commits);
-    page.number(&EVENTS, &["appended"], info.totals.appended);
-    page.number(&EVENTS, &["duplicate"], info.totals.duplicates);
-    page.number(&EVENTS, &["rejected"], info.totals.rejected);
+    // A count that began with the log could fall: what was refused is on disk only with the next commit.
+    let (now, before) = (info.totals, opening.totals);
+    for (outcome, now, before) in [
+        ("appended", now.appended, before.appended),
+        ("duplicate", now.duplicates, before.duplicates),
+        ("rejected", now.rejected, before.rejected),
+    ] {
+        page.number(&EVENTS, &[outcome], now.saturating_sub(before));
+    }
     page.number(&HEAD, &[], info.head.get());
     page.number(&DURABLE, &[], info.head.get());
     page.number(&OLDEST, &[], info.oldest.get());

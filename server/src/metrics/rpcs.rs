@@ -130,7 +130,8 @@ impl Call {
         }
         let rpcs = &self.metrics.rpcs;
         let method = &rpcs.methods[self.method];
-        if code != OK {
+        // A caller who goes is no error: so ends every subscription.
+        if code != OK && code != CANCELLED {
             let known = rpcs.reasons.iter().position(|known| *known == reason);
             method.errors[known.unwrap_or(rpcs.reasons.len() - 1)].fetch_add(1, Ordering::Relaxed);
         }

@@ -55,6 +55,11 @@ impl Progress {
         self.frontier.plus(self.settled.len() as u64)
     }
 
+    /// How many events are remembered beyond the frontier.
+    pub(super) fn ahead(&self) -> usize {
+        self.settled.len()
+    }
+
     /// Events on their way.
     pub(super) const fn outstanding(&self) -> usize {
         self.outstanding

@@ -16,6 +16,9 @@ use crate::offsets::Offsets;
 const ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_millis(5);
 /// Events that are sent between two looks at acknowledgements.
 const SENT_AT_ONCE_MAX: usize = 1_000;
+/// Events that may be in the topic while one before them is not, a byte each: a partition without a leader takes nothing,
+/// and the others go on.
+const AHEAD_EVENTS_MAX: usize = 16 << 20;
 
 /// Why no more is sent for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,9 @@ impl<'a> Sending<'a> {
     /// Sends what comes next, until something stops it.
     pub(super) fn send(&mut self) -> Result<StoppedBy, Failure> {
         for _ in 0..SENT_AT_ONCE_MAX {
+            if self.progress.ahead() >= AHEAD_EVENTS_MAX {
+                return Ok(StoppedBy::NoRoom);
+            }
             let next = self.progress.next_offset();
             if self.held.contains(next) {
                 // It is in the topic, so it was in the log.

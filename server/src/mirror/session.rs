@@ -69,7 +69,6 @@ impl Session {
         let writer = Writer::new(self.log_id.clone(), self.config.mirror_values);
         let mut sending = Sending::new(&self.log, &producer, writer, kept.next_offset, held, positions);
         let mut keeping = Keeping { begun: Instant::now(), under_way: None };
-        let mut has_caught_up = false;
         loop {
             let is_draining = self.tasks.is_draining();
             let stopped_by = if is_draining { StoppedBy::Head } else { sending.send()? };
@@ -78,12 +77,12 @@ impl Session {
             if self.status.reached(sending.frontier().get()) {
                 works();
                 self.is_well(&producer);
-            } else if is_idle && !has_caught_up {
+            } else if is_idle {
+                // Whatever the brokers do, there is nothing that they keep from the topic.
                 self.is_well(&producer);
             } else if let Some(problem) = producer.problem() {
                 self.has_problem(problem);
             }
-            has_caught_up |= is_idle;
             let is_done = is_draining && is_idle;
             if is_done || keeping.begun.elapsed() >= self.checkpoint_every {
                 self.keep(&mut sending, &mut keeping);

@@ -1,14 +1,12 @@
 //! Notices as frames.
 
-use std::time::Duration;
-
 use downlink_proto::v1::subscribe_response::{CaughtUp, Draining, FellBehind, Frame, Heartbeat, Started};
 use downlink_storage::{Offset, Timestamp};
 use uuid::Uuid;
 
 use crate::follow::Notice;
 use crate::grpc::Shared;
-use crate::grpc::convert::{wire_duration, wire_time};
+use crate::grpc::convert::{since, wire_duration, wire_time};
 use crate::grpc::pieces::wire_gap;
 use crate::shutdown::RETRY_AFTER;
 
@@ -34,11 +32,4 @@ pub(super) fn wire(shared: &Shared, notice: Notice, head: Offset, ingest_time: O
         Notice::Gap { first, end, reason } => Frame::Gap(wire_gap(first, end, reason)),
         Notice::Draining => Frame::Draining(Draining { retry_after: Some(wire_duration(RETRY_AFTER)) }),
     }
-}
-
-/// How long after `earlier`; zero if it is not.
-pub(crate) fn since(later: Timestamp, earlier: Timestamp) -> Duration {
-    let nanos = u128::try_from(later.unix_nanos() - earlier.unix_nanos()).unwrap_or_default();
-    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
-    Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap_or_default())
 }
