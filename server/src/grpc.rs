@@ -55,6 +55,7 @@ use crate::config::Config;
 use crate::history::History;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
+use crate::observability::Tracer;
 use crate::shutdown::Tasks;
 use crate::{mirror, replica};
 use departure::Departures;
@@ -94,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) report_bytes: Arc<AtomicUsize>,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Who is told of traces.
+    pub(crate) tracer: Tracer,
     /// The tasks.
     pub(crate) tasks: Tasks,
     /// How far the mirror is, if there is one.
@@ -112,7 +115,7 @@ impl Shared {
         log: Log,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
-        metrics: Arc<Metrics>,
+        (metrics, tracer): (Arc<Metrics>, Tracer),
         (mirror, replica): (Option<Arc<mirror::Status>>, Option<Arc<replica::Status>>),
     ) -> std::io::Result<Self> {
         let (news, head) = watch::channel(log.head());
@@ -155,6 +158,7 @@ impl Shared {
             disk_reads,
             report_bytes: Arc::default(),
             metrics,
+            tracer,
             tasks,
             mirror,
             replica,

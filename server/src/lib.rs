@@ -119,7 +119,7 @@ impl Doors {
         let metrics = Arc::new(Metrics::new(grpc::rpcs()));
         let known = || http::Known::new(health.clone(), metrics.clone());
         let http = http.map(|listener| http::Door::begin(config, listener, known())).transpose()?;
-        let tracer = Tracer::new(config)?;
+        let tracer = Tracer::new(config, &metrics.spans)?;
         let front = Front::begin(config, listener, &health, &metrics, &tracer);
         Ok(Self { address, front, http, health, metrics, tracer })
     }
@@ -160,7 +160,7 @@ impl Server {
         let tasks = doors.health.tasks();
         let drain_max = Duration::from_millis(config.drain_ms_max);
         let mirror_behind_max = Duration::from_millis(config.mirror_behind_ms_max);
-        let mirror = mirror::start(&config, &log, &clock, tasks);
+        let mirror = mirror::start(&config, &log, &clock, tasks, &doors.tracer);
         let replica = replica::start(&config, &log, tasks);
         let subjects = Subjects {
             log: log.clone(),
@@ -169,9 +169,10 @@ impl Server {
             clock: clock.clone(),
             mirror_behind_max,
         };
-        let metrics = doors.metrics.clone();
+        observability::trace(&log, &doors.tracer, Duration::from_millis(config.trace_slow_commit_ms));
+        let told = (doors.metrics.clone(), doors.tracer.clone());
         let copies = (mirror, replica);
-        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), metrics, copies)?);
+        let shared = Arc::new(Shared::new(config, log.clone(), clock, tasks.clone(), told, copies)?);
         if let Some(http) = &doors.http {
             http.opened(&shared);
         }

@@ -9,6 +9,7 @@ mod permits;
 mod process;
 mod rpcs;
 mod signals;
+mod spans;
 mod subscribers;
 mod table;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use feed::FeedFigures;
 pub(crate) use page::Format;
 pub(crate) use permits::Permits;
 pub(crate) use rpcs::{Call, Rpcs};
+pub(crate) use spans::Spans;
 use subscribers::Subscribers;
 pub(crate) use subscribers::{Standing, Subscriber};
 use table::{Kind, Metric, metrics};
@@ -131,6 +133,8 @@ metrics! {
     FEED_AGE: Gauge "downlink_feed_newest_age_seconds" "seconds" ["feed"];
     /// From the arrival of an update to its event on disk; sampled.
     FEED_LATENCY: Histogram "downlink_feed_durable_seconds" "seconds" ["feed"];
+    /// Spans of traces, by what became of them: sent, or lost because nobody took them in time.
+    SPANS: Counter "downlink_trace_spans_total" "" ["outcome"];
 
     /// The newest value of a signal that `metrics_signals` asks for, where it is a number; true is 1.
     SIGNAL_VALUE: Gauge "downlink_signal_value" "" ["signal"];
@@ -175,6 +179,8 @@ pub(crate) struct Metrics {
     /// Who subscribes.
     pub(crate) subscribers: Arc<Subscribers>,
     feed: Feed,
+    /// Spans of traces.
+    pub(crate) spans: Arc<Spans>,
     read_events: AtomicU64,
     blocks_unreadable: AtomicU64,
     hashes_changed: AtomicU64,
@@ -189,6 +195,7 @@ impl Metrics {
             commits: Arc::new(Commits::new()),
             subscribers: Arc::default(),
             feed: Feed::default(),
+            spans: Arc::default(),
             read_events: AtomicU64::new(0),
             blocks_unreadable: AtomicU64::new(0),
             hashes_changed: AtomicU64::new(0),

@@ -11,6 +11,7 @@ mod registry;
 mod sending;
 mod session;
 mod settings;
+mod spans;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use downlink_storage::{Clock, Log, give_way};
 
 use crate::config::Config;
 use crate::kafka::sessions;
+use crate::observability::Tracer;
 use crate::shutdown::Tasks;
 pub(crate) use compare::{Compared, Difference, Kind, Told, compare};
 pub(crate) use status::Status;
@@ -32,14 +34,15 @@ pub(crate) fn start(
     log: &Log,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
+    tracer: &Tracer,
 ) -> Option<Arc<Status>> {
     if config.mirror_bootstrap_servers.is_empty() {
         return None;
     }
     let status = Arc::new(Status::default());
     registry::start(config, &status, tasks);
-    let session =
-        session::Session::new(config.clone(), log.clone(), clock.clone(), status.clone(), tasks.clone());
+    let known = (status.clone(), tracer.clone());
+    let session = session::Session::new(config.clone(), log.clone(), clock.clone(), known, tasks.clone());
     let (watched, longest) = (tasks.clone(), Duration::from_millis(config.mirror_retry_ms_max));
     let niceness = config.background_niceness;
     tasks.thread("mirror", move || {

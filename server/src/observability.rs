@@ -1,8 +1,10 @@
 //! What the server tells of itself: its log lines, of which can be changed at any time which are written, and its traces.
 
+mod links;
 mod place;
 mod span;
 mod tracer;
+mod work;
 
 use std::io::{self, IsTerminal as _};
 use std::panic;
@@ -14,9 +16,11 @@ use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+pub(crate) use self::links::Links;
 pub(crate) use self::place::Place;
 pub(crate) use self::span::{Began, Kind, Span};
 pub(crate) use self::tracer::Tracer;
+pub(crate) use self::work::trace;
 use crate::config::{Config, LogFormat, LogOutput};
 use crate::sync::lock;
 
@@ -73,7 +77,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = fmt::layer().with_writer(writer).with_ansi(terminal.has_colours);
-    if format == LogFormat::Json { lines.json().boxed() } else { lines.boxed() }
+    if format == LogFormat::Json { lines.json().with_span_list(false).boxed() } else { lines.boxed() }
 }
 
 /// Which lines are written; `None` where another subscriber has the say.
@@ -121,4 +125,48 @@ pub fn set_filter(text: &str) -> Result<(), String> {
     }
     tracing::info!(filter = text, "log lines are written by another filter from here on");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What has been written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_within_a_call_whose_trace_is_kept_tell_which() {
+        let place = Place::of_bytes(&[7; 25]).unwrap();
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (written, (filter, _)) = (Written::default(), reload::Layer::new(EnvFilter::new("warn")));
+            let writer = written.clone();
+            let lines = lines(format, Terminal { has_colours: false }, move || writer.clone());
+            tracing::subscriber::with_default(
+                tracing_subscriber::registry().with(filter).with(lines),
+                || {
+                    place.log_span().in_scope(|| tracing::warn!("inside"));
+                    tracing::warn!("outside");
+                },
+            );
+            let text = String::from_utf8(lock(&written.0).clone()).unwrap();
+            let (inside, outside) = text.split_once('\n').unwrap();
+            for id in ["07".repeat(16), "07".repeat(8)] {
+                assert!(inside.contains(&id), "{inside}");
+            }
+            assert!(outside.contains("outside") && !outside.contains(&"07".repeat(8)), "{outside}");
+        }
+    }
 }

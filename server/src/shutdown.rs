@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 /// Tells producers and subscribers when to come back.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -44,15 +45,16 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Runs `future` under a name.
+    /// Runs `future` under a name, in the trace of who begins it.
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let failed = self.failed.clone();
-        self.tracker.spawn(async move {
+        let task = async move {
             if AssertUnwindSafe(future).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "a task has panicked: the server stops");
                 failed.cancel();
             }
-        });
+        };
+        self.tracker.spawn(task.in_current_span());
     }
 
     /// Runs what may block on a thread for that, under a name.
@@ -64,7 +66,8 @@ impl Tasks {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {
-        self.outcome(name, tokio::task::spawn_blocking(work)).await
+        let lines = tracing::Span::current();
+        self.outcome(name, tokio::task::spawn_blocking(move || lines.in_scope(work))).await
     }
 
     /// Waits for what a thread does, under a name.

@@ -90,7 +90,12 @@ pub struct Append {
     pub identity: Identity,
     /// Append only if the head is here.
     pub expected_head: Option<Offset>,
+    /// What its caller wants to find again in the report of the commit. It means nothing to the log.
+    pub note: Option<Note>,
 }
+
+/// A few bytes.
+pub type Note = Box<[u8]>;
 
 impl Append {
     /// The most events in one batch.

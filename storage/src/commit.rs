@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread;
 
-use crate::api::{Append, Appended, Identity, Options};
+use crate::api::{Append, Appended, Identity, Note, Options};
 use crate::block::{BatchRecord, BlockBuilder, ProducerStamp, RequestRecord, Tally};
 use crate::copy;
 use crate::done::Done;
@@ -74,6 +74,7 @@ struct Group {
     /// Why nothing can be appended at present.
     refused: Option<Error>,
     watch: Stopwatch,
+    notes: Vec<Note>,
     answers: Vec<(Done<Appended>, Answer)>,
 }
 
@@ -181,7 +182,7 @@ impl Writer {
             .and_then(|()| self.roll_if_full());
         let refused = ready.err();
         let block = BlockBuilder::new(head, ingest_time);
-        Group { block, events: 0, head, is_copied, refused, watch, answers: Vec::new() }
+        Group { block, events: 0, head, is_copied, refused, watch, notes: Vec::new(), answers: Vec::new() }
     }
 
     /// Decides about one append; what it gets is only told once the group is durable.
@@ -238,7 +239,7 @@ impl Writer {
     }
 
     /// Puts the events into the block. `None` when there are none.
-    fn take(&mut self, group: &mut Group, append: Box<Append>) -> Option<Span> {
+    fn take(&mut self, group: &mut Group, mut append: Box<Append>) -> Option<Span> {
         if append.events.is_empty() {
             if let Identity::Producer { id, sequence, .. } = &append.identity {
                 self.producers.skip(id, *sequence);
@@ -247,6 +248,7 @@ impl Writer {
         }
         let span = Span { first: group.head.plus(group.events), events: append.events.len() as u32 };
         group.events += u64::from(span.events);
+        group.notes.extend(append.note.take());
         self.signals.learn_copied(&append.events);
         group.block.push(append.events, |name| self.signals.intern(name));
         let (first_offset, events) = (span.first, span.events);
@@ -272,7 +274,7 @@ impl Writer {
         let durable = if group.block.is_empty() {
             Ok(())
         } else {
-            self.write(group.block, group.answers.len(), group.watch)
+            self.write(group.block, group.answers.len(), &group.notes, group.watch)
         };
         if let Err(error) = durable {
             let events: u64 = group.answers.iter().map(|(_, answer)| answer.appended_events()).sum();

@@ -128,7 +128,12 @@ impl Copied {
 
     /// As the writer takes it.
     pub(crate) fn into_append(self) -> Append {
-        Append { events: self.batch, identity: Identity::Anonymous, expected_head: Some(self.first) }
+        Append {
+            events: self.batch,
+            identity: Identity::Anonymous,
+            expected_head: Some(self.first),
+            note: None,
+        }
     }
 }
 

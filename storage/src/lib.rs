@@ -21,7 +21,7 @@
 //!     trace_context: Vec::new(),
 //! };
 //! let (sender, answer) = std::sync::mpsc::channel();
-//! let append = Append { events: vec![event].into(), identity: Identity::Anonymous, expected_head: None };
+//! let append = Append { events: vec![event].into(), identity: Identity::Anonymous, expected_head: None, note: None };
 //! log.append(append, move |appended| drop(sender.send(appended)));
 //! assert_eq!(answer.recv()??.first, Some(Offset::FIRST));
 //!
@@ -71,7 +71,7 @@ mod threads;
 mod verify;
 
 pub use aggregate::{AggregateQuery, Aggregation, Bucket, Buckets, Extremum, Holding, StateRange, Step};
-pub use api::{Append, Appended, Identity, Info, Options, Totals, Wait};
+pub use api::{Append, Appended, Identity, Info, Note, Options, Totals, Wait};
 pub use batch::Batch;
 pub use block::Block;
 pub use chain::{Digest, Hashed, LINK_EVENTS};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::api::Totals;
+use crate::api::{Note, Totals};
 use crate::block::Block;
 use crate::error::Error;
 use crate::event::Offset;
@@ -23,6 +23,8 @@ pub struct CommitReport<'a> {
     pub block: &'a Block,
     /// How many appends it settles.
     pub appends: u64,
+    /// What those that brought events have noted.
+    pub notes: &'a [Note],
     /// What is stored.
     pub stored_bytes: u64,
     /// When its first append was taken up. The parts follow each other from here on.

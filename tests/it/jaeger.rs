@@ -17,7 +17,7 @@ pub(crate) struct Jaeger {
 }
 
 /// A span as Jaeger has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -71,6 +71,25 @@ impl Jaeger {
         }
     }
 
+    /// Waits for a trace with a span of this name that `is_it`.
+    pub(crate) fn found(&self, name: &str, is_it: impl Fn(&Span) -> bool) -> Vec<Span> {
+        let path =
+            format!("/api/traces?service=downlink-server&limit=1000&lookback=1h&operation={}", escaped(name));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.ask(&path).unwrap_or_default();
+            let traces = found["data"].as_array().into_iter().flatten();
+            let traces = traces.map(|trace| spans(&serde_json::json!({ "data": [trace] })));
+            let all = traces.collect::<Vec<_>>();
+            let is_found = |trace: &&Vec<Span>| trace.iter().any(|span| span.name == name && is_it(span));
+            if let Some(trace) = all.iter().find(is_found) {
+                return trace.clone();
+            }
+            assert!(Instant::now() < deadline, "Jaeger has no such {name:?} among {all:#?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn ask(&self, path: &str) -> Option<Value> {
         // Of this version an answer comes in one piece.
         let answer = ask(&self.query, &format!("GET {path} HTTP/1.0\r\n\r\n")).ok()?;
@@ -83,6 +102,10 @@ impl Drop for Jaeger {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('/', "%2F").replace(' ', "%20")
 }
 
 fn spans(found: &Value) -> Vec<Span> {

@@ -41,7 +41,14 @@ fn documented() -> Vec<String> {
 /// A server's whole life: appends good and bad, readers of all kinds, a consumer, sealing, the mirror.
 async fn busy_life(dir: &Path, topic: &Topic) -> Vec<Page> {
     // No checkpoints of the mirror between the events.
-    let settings = ["metrics_signals=life/*,nothing", "calls_max=100", "mirror_checkpoint_ms=3600000"];
+    let settings = [
+        "metrics_signals=life/*,nothing",
+        "calls_max=100",
+        "mirror_checkpoint_ms=3600000",
+        // Nobody is there.
+        "trace_endpoint=http://127.0.0.1:1",
+        "trace_sample_percent=100",
+    ];
     let server = mirrored(dir, topic, &settings);
     let mut pages = vec![Page::of(&server)];
     for number in 0..20 {
@@ -84,6 +91,7 @@ async fn busy_life(dir: &Path, topic: &Topic) -> Vec<Page> {
     drop((live, replay, producer));
     wait_for(server.http(), "/metrics", |answer| {
         answer.body.contains("downlink_subscribers{state=\"live\"} 0\n")
+            && !answer.body.contains("downlink_trace_spans_total{outcome=\"lost\"} 0\n")
     });
     pages.push(Page::of(&server));
     server.kill();

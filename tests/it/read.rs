@@ -239,7 +239,7 @@ fn append_system_signals(dir: &std::path::Path, names: &[&str]) {
     };
     let events = names.iter().map(named).collect();
     let (sender, settled) = std::sync::mpsc::channel();
-    let append = Append { events, identity: Identity::Anonymous, expected_head: None };
+    let append = Append { events, identity: Identity::Anonymous, expected_head: None, note: None };
     log.append(append, move |result| sender.send(result).unwrap());
     settled.recv().unwrap().unwrap();
     log.close();

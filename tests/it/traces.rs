@@ -1,10 +1,30 @@
 //! Traces: calls as spans in a real Jaeger, in the trace of whoever called.
 
-use downlink_proto::v1::{AppendRequest, ReadRequest, SubscribeRequest};
+use downlink_proto::v1::admin_service_client::AdminServiceClient;
+use downlink_proto::v1::append_stream_request::Open;
+use downlink_proto::v1::{AppendRequest, ReadRequest, RollSegmentRequest, SubscribeRequest};
 use tonic::{Code, Request};
 
 use crate::harness::{Server, event};
+use crate::http::wait_for;
 use crate::jaeger::{Jaeger, Span};
+use crate::kafka::Broker;
+use crate::mirror::{caught_up, mirrored};
+use crate::producer::Producer;
+use crate::subscribe::Subscription;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+/// From within a trace that is kept.
+fn sampled<T>(message: T) -> Request<T> {
+    called(message, ("traceparent", format!("00-{TRACE}-{CALLER}-01")))
+}
+
+/// Whether a span is linked to that one of [`TRACE`].
+fn is_linked(span: &Span, to: &str) -> bool {
+    span.references.contains(&("FOLLOWS_FROM".to_owned(), TRACE.to_owned(), to.to_owned()))
+}
 
 /// A server that tells `jaeger` of so many traces of a hundred.
 fn traced(dir: &std::path::Path, jaeger: &Jaeger, percent: u8) -> Server {
@@ -79,6 +99,89 @@ async fn a_stream_is_a_span_for_its_opening_and_others_for_what_it_sends() {
     let to_opening = ("FOLLOWS_FROM".to_owned(), trace.to_owned(), opening.id.clone());
     assert_eq!(delivery.references, [to_opening]);
     assert!(delivery.tags["downlink.sent_bytes"].as_u64().unwrap() > 10_000, "{delivery:?}");
+    for (tag, value) in [("events", 1_000), ("lag_events", 0), ("next_offset", 1_001)] {
+        assert_eq!(delivery.tags[&format!("downlink.{tag}")], value);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_follows_an_event_from_its_append_through_the_commit_to_its_subscriber() {
+    let (dir, jaeger) = (tempfile::tempdir().unwrap(), Jaeger::start());
+    let server = traced(dir.path(), &jaeger, 0);
+    let mut live = Subscription::to(&server, SubscribeRequest::default()).await;
+    live.frame().await;
+    server.append(vec![event("a", 1.0)]).await;
+    server.ingest().await.append(sampled(append())).await.unwrap();
+    live.events(2).await;
+    drop(live);
+
+    let spans = jaeger.trace(TRACE, |spans| !spans.is_empty());
+    let append = only(&spans, "downlink.v1.IngestService/Append");
+    for (tag, value) in [("events", 1), ("first_offset", 2)] {
+        assert_eq!(append.tags[&format!("downlink.{tag}")], value, "{append:?}");
+    }
+    let commit = jaeger.found("commit", |commit| is_linked(commit, &append.id));
+    let parts = commit.iter().map(|span| span.name.as_str()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(parts, ["commit", "encode", "publish", "store", "sync"].into());
+    let whole = only(&commit, "commit");
+    for (tag, value) in [("appends", 1), ("events", 1), ("first_offset", 2)] {
+        assert_eq!(whole.tags[&format!("downlink.{tag}")], value, "{whole:?}");
+    }
+    for part in ["encode", "store", "sync", "publish"] {
+        let part = only(&commit, part);
+        assert_eq!(part.references.len(), 1, "{part:?}");
+        assert_eq!((part.references[0].0.as_str(), &part.references[0].2), ("CHILD_OF", &whole.id));
+        assert!(part.lasted_us <= whole.lasted_us);
+    }
+    // Although the subscription has no trace itself.
+    let name = "downlink.v1.QueryService/Subscribe deliver";
+    let delivery = jaeger.found(name, |delivery| is_linked(delivery, CALLER));
+    let delivery = only(&delivery, name);
+    assert_eq!(delivery.references.len(), 1, "the other append is not kept: {delivery:?}");
+    for (tag, value) in [("events", 2), ("lag_events", 0), ("next_offset", 3)] {
+        assert_eq!(delivery.tags[&format!("downlink.{tag}")], value, "{delivery:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_begins_here_is_followed_as_well() {
+    let (dir, jaeger) = (tempfile::tempdir().unwrap(), Jaeger::start());
+    let server = traced(dir.path(), &jaeger, 100);
+    let (mut producer, _) = Producer::open(&server, Open::default()).await;
+    producer.send(1, vec![event("a", 1.0)]);
+    producer.ack().await;
+    let events = server.read_all().await;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let context = hex(&events[0].trace_context);
+    let (trace, stream) = (&context[..32], &context[32..48]);
+    let spans = jaeger.trace(trace, |spans| !spans.is_empty());
+    assert_eq!(only(&spans, "downlink.v1.IngestService/AppendStream").id, stream);
+    let to_stream = ("FOLLOWS_FROM".to_owned(), trace.to_owned(), stream.to_owned());
+    jaeger.found("commit", |commit| commit.references.contains(&to_stream));
+    drop(producer);
+
+    let roll = RollSegmentRequest { wait_until_sealed: true };
+    AdminServiceClient::new(server.channel().await).roll_segment(roll).await.unwrap();
+    let sealed = jaeger.found("seal", |_| true);
+    assert_eq!(only(&sealed, "seal").tags["downlink.events"], 1);
+    let opened = jaeger.found("recover", |_| true);
+    assert_eq!(only(&opened, "recover").tags["downlink.replayed_events"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_to_the_mirror_is_linked_to_its_appends() {
+    let (dir, jaeger) = (tempfile::tempdir().unwrap(), Jaeger::start());
+    let topic = Broker::shared().topic();
+    let endpoint = format!("trace_endpoint={}", jaeger.endpoint());
+    let server = mirrored(dir.path(), &topic, &[&endpoint, "trace_sample_percent=0"]);
+    server.ingest().await.append(sampled(append())).await.unwrap();
+    caught_up(&server).await;
+    let name = format!("{} send", topic.name());
+    let sent = jaeger.found(&name, |sent| is_linked(sent, CALLER));
+    let sent = only(&sent, &name);
+    assert_eq!(sent.tags["span.kind"], "producer");
+    assert_eq!(sent.tags["messaging.system"], "kafka");
+    assert_eq!(sent.tags["messaging.destination.name"], topic.name());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +221,11 @@ async fn a_jaeger_that_is_not_there_costs_nothing_but_spans() {
         server.ingest().await.append(append()).await.unwrap();
     }
     assert_eq!(server.read_all().await.len(), 100);
+    wait_for(server.http(), "/metrics", |answer| {
+        let lost =
+            |line: &str| line.strip_prefix("downlink_trace_spans_total{outcome=\"lost\"} ")?.parse().ok();
+        answer.body.lines().find_map(lost).is_some_and(|lost: u64| lost >= 100)
+    });
     let (status, _) = server.terminate();
     assert!(status.success());
 }

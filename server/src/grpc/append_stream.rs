@@ -1,5 +1,7 @@
 //! `AppendStream`: batches in by their sequence, acknowledgements out in the same order.
 
+mod origin;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use super::convert::{rejection, wire_duration};
 use super::status::{Refusal, status};
 use crate::ingest::{Settled, outcome};
 use crate::shutdown::RETRY_AFTER;
+pub(crate) use origin::Origin;
 
 /// How many answers may wait for a producer that does not read.
 const ANSWERS_MAX: usize = 16;
@@ -40,13 +43,13 @@ struct Over;
 pub(crate) fn serve(
     shared: Arc<Shared>,
     requests: Requests,
-    trace_context: Vec<u8>,
+    origin: Origin,
     permit: OwnedSemaphorePermit,
 ) -> ReceiverStream<Result<AppendStreamResponse, Status>> {
     let (answers, stream) = mpsc::channel(ANSWERS_MAX);
     let tasks = shared.tasks.clone();
     tasks.spawn("append stream", async move {
-        if let Err(status) = converse(shared, requests, trace_context, &answers).await {
+        if let Err(status) = converse(shared, requests, origin, &answers).await {
             // An error means that the producer has gone: nobody to tell.
             let _ = answers.send(Err(status)).await;
         }
@@ -59,7 +62,7 @@ pub(crate) fn serve(
 async fn converse(
     shared: Arc<Shared>,
     mut requests: Requests,
-    trace_context: Vec<u8>,
+    origin: Origin,
     answers: &Answers,
 ) -> Result<(), Status> {
     let Some(open) = first_message(&shared, &mut requests).await? else { return Ok(()) };
@@ -68,7 +71,7 @@ async fn converse(
         return Ok(());
     }
     let (pending, settled) = mpsc::channel(shared.config.stream_batches_in_flight_max);
-    let reader = Reader { shared, producer, allow_partial: open.allow_partial, trace_context, pending };
+    let reader = Reader { shared, producer, allow_partial: open.allow_partial, origin, pending };
     let reading = async { Ok(reader.run(requests, answers).await) };
     // When the stream is over for one of the two, the other is dropped. What the log has got it settles all
     // the same; nothing of it is acknowledged out of order, because nothing is acknowledged at all.
@@ -149,7 +152,7 @@ struct Reader {
     shared: Arc<Shared>,
     producer: Producer,
     allow_partial: bool,
-    trace_context: Vec<u8>,
+    origin: Origin,
     pending: mpsc::Sender<Pending>,
 }
 
@@ -215,7 +218,7 @@ impl Reader {
         }
         let permit = self.shared.ingest.admit(count, batch_bytes).await;
         drop(turn);
-        let (events, bad) = match self.shared.checks.judge(incoming, &self.trace_context) {
+        let (events, bad) = match self.shared.checks.judge(incoming, self.origin.trace_context()) {
             Ok(judged) => judged,
             Err(refusal) => {
                 self.shared.ingest.count_rejected(count);
@@ -232,15 +235,16 @@ impl Reader {
             }
             self.shared.ingest.count_rejected(bad.len());
             let reject = (reject(sequence, refusal, bad), count);
-            let identity = self.identity(sequence);
-            let settled = self.shared.ingest.append(Append { events, identity, expected_head: None }, permit);
+            let (identity, note) = (self.identity(sequence), self.origin.note());
+            let batch = Append { events, identity, expected_head: None, note };
+            let settled = self.shared.ingest.append(batch, permit);
             return Ok(Pending::Batch { sequence, settled, reject: Some(reject) });
         }
         let settled = if events.is_empty() {
             self.use_up(sequence).await
         } else {
-            let identity = self.identity(sequence);
-            self.shared.ingest.append(Append { events, identity, expected_head: None }, permit)
+            let (identity, note) = (self.identity(sequence), self.origin.note());
+            self.shared.ingest.append(Append { events, identity, expected_head: None, note }, permit)
         };
         Ok(Pending::Batch { sequence, settled, reject: None })
     }
@@ -282,7 +286,9 @@ impl Reader {
                 let permit = self.shared.ingest.admit(0, 0).await;
                 let events = downlink_storage::Batch::default();
                 let identity = self.identity(sequence);
-                self.shared.ingest.append(Append { events, identity, expected_head: None }, permit)
+                self.shared
+                    .ingest
+                    .append(Append { events, identity, expected_head: None, note: None }, permit)
             }
         }
     }

@@ -6,6 +6,7 @@ use downlink_storage::{EventRef, Offset};
 
 use super::encode::{EncodedBatch, Encoder, Encoding};
 use super::pieces::bytes_of;
+use crate::observability::Links;
 use crate::query::PieceMax;
 
 /// Messages that are full, and one in the making.
@@ -15,6 +16,8 @@ pub(crate) struct Batches {
     full: VecDeque<Full>,
     open: Encoder,
     open_bytes: usize,
+    /// Where the events of the one in the making come from, if anybody traces.
+    links: Option<Links>,
     /// Events dropped in favour of newer ones, of which nothing has been told yet.
     conflated_events: u64,
 }
@@ -29,8 +32,9 @@ struct Full {
 
 impl Batches {
     /// For messages of at most `most`.
-    pub(crate) fn new(encoding: Encoding, most: PieceMax) -> Self {
-        Self { most, full: VecDeque::new(), open: Encoder::new(encoding), open_bytes: 0, conflated_events: 0 }
+    pub(crate) fn new(encoding: Encoding, most: PieceMax, links: Option<Links>) -> Self {
+        let open = Encoder::new(encoding);
+        Self { most, full: VecDeque::new(), open, open_bytes: 0, links, conflated_events: 0 }
     }
 
     /// Adds an event, and says how many bytes it makes, about.
@@ -44,6 +48,9 @@ impl Batches {
             }
         }
         self.open.push(event);
+        if let Some(links) = &mut self.links {
+            links.see(event.trace_context);
+        }
         self.open_bytes += bytes;
         bytes
     }
@@ -96,6 +103,8 @@ impl Batches {
 
     fn close(&mut self) {
         let (bytes, last_offset) = (std::mem::take(&mut self.open_bytes), self.open.last_offset());
-        self.full.push_back(Full { batch: self.open.take(), bytes, last_offset });
+        let mut batch = self.open.take();
+        batch.contents.links = self.links.as_mut().map(std::mem::take).unwrap_or_default();
+        self.full.push_back(Full { batch, bytes, last_offset });
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downlink_proto::FILE_DESCRIPTOR_SET;
+use downlink_storage::Offset;
 use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::http;
@@ -15,11 +16,20 @@ use tonic::codegen::http::HeaderMap;
 
 use super::measure;
 use super::methods::methods;
+use super::outbox::Passage;
 use crate::metrics::{self, Metrics};
-use crate::observability::{Began, Kind, Place, Span, Tracer};
+use crate::observability::{Began, Kind, Links, Place, Span, Tracer};
 
 /// How long a stretch of a stream lasts at most.
 const STRETCH_MAX: Duration = Duration::from_secs(30);
+/// What an append has brought: beside the answer, if its trace is kept.
+#[derive(Clone)]
+pub(super) struct Brought {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+    pub(super) first: Option<Offset>,
+}
+
 /// Calls of other services are counted, and not traced.
 const TRACED: &str = "downlink.";
 
@@ -57,6 +67,7 @@ impl Calls {
                 place,
                 began: Began::now(),
                 is_stream,
+                brought: None,
                 stretch: None,
             }
         });
@@ -72,10 +83,19 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Its answer begins with these headers, which is all of it if they are a refusal.
-    pub(super) fn answered(&mut self, headers: &mut HeaderMap) {
+    /// For log lines about it; none unless its trace is kept.
+    pub(super) fn log_span(&self) -> tracing::Span {
+        let place = self.traced.as_ref().map(|traced| &traced.place).filter(|place| place.is_sampled());
+        place.map_or_else(tracing::Span::none, Place::log_span)
+    }
+
+    /// Its answer begins so, which is all of it if the headers are a refusal.
+    pub(super) fn answered(&mut self, response: &mut http::Response<Body>) {
+        let brought = response.extensions_mut().remove();
+        let headers = response.headers_mut();
         let refused = measure::ending(headers);
         if let Some(traced) = &mut self.traced {
+            traced.brought = brought;
             if traced.place.is_sampled() {
                 traced.place.tell(headers);
             }
@@ -95,6 +115,13 @@ impl Call {
     pub(super) fn sends(&mut self, bytes: usize) {
         if let Some(traced) = self.traced.as_mut().filter(|traced| traced.is_stream) {
             traced.sends(self.counted.method(), bytes as u64);
+        }
+    }
+
+    /// A message of its answer, the bytes of which are told of as well, has left with this.
+    pub(super) fn delivers(&mut self, passage: Passage) {
+        if let (Some(traced), Some(end)) = (&mut self.traced, passage.end) {
+            traced.delivers(self.counted.method(), passage, end);
         }
     }
 
@@ -125,6 +152,7 @@ struct Traced {
     place: Place,
     began: Began,
     is_stream: bool,
+    brought: Option<Brought>,
     /// Of a stream, what has been sent lately.
     stretch: Option<Stretch>,
 }
@@ -135,32 +163,77 @@ struct Stretch {
     /// From its beginning to what was sent last.
     lasted: Duration,
     bytes: u64,
+    /// None but for those that deliver events.
+    delivered: Option<Delivered>,
+}
+
+/// Events that a stream has sent in a while.
+#[derive(Default)]
+struct Delivered {
+    events: u64,
+    links: Links,
+    /// How many came after the last of them.
+    lag_events: u64,
+    next_offset: u64,
 }
 
 impl Traced {
     /// It has been answered, or opened if it is a stream.
     fn opened(&self, method: &str, code: Code) {
-        let span = Span::new(self.place.clone(), Kind::Server, method.to_owned(), self.began.until_now());
+        let mut span = Span::new(self.place.clone(), Kind::Server, method.to_owned(), self.began.until_now());
+        if let Some(Brought { events, bytes, first }) = &self.brought {
+            span = span
+                .with("downlink.events", *events as i64)
+                .with("downlink.bytes", *bytes as i64)
+                .with("downlink.first_offset", first.map_or(0, Offset::get).cast_signed());
+        }
         self.keep(of_call(span.under(self.parent.clone()), method, code), code);
     }
 
     fn sends(&mut self, method: &str, bytes: u64) {
+        self.stretch(method).bytes += bytes;
+    }
+
+    fn delivers(&mut self, method: &str, passage: Passage, end: Offset) {
+        let delivered = self.stretch(method).delivered.get_or_insert_default();
+        delivered.events += passage.contents.events;
+        delivered.links.join(passage.contents.links);
+        delivered.lag_events = passage.lag_events;
+        delivered.next_offset = end.get();
+    }
+
+    /// The stretch that what is sent now belongs to.
+    fn stretch(&mut self, method: &str) -> &mut Stretch {
         if self.stretch.as_ref().is_some_and(|stretch| stretch.began.lasted() >= STRETCH_MAX) {
             self.end_stretch(method, Code::Ok);
         }
-        let fresh = || Stretch { began: Began::now(), lasted: Duration::ZERO, bytes: 0 };
+        let fresh = || Stretch { began: Began::now(), lasted: Duration::ZERO, bytes: 0, delivered: None };
         let stretch = self.stretch.get_or_insert_with(fresh);
         stretch.lasted = stretch.began.lasted();
-        stretch.bytes += bytes;
+        stretch
     }
 
     fn end_stretch(&mut self, method: &str, code: Code) {
-        let Some(Stretch { began, lasted, bytes }) = self.stretch.take() else { return };
-        let place = self.tracer.begin(Some(&self.place));
-        let span = Span::new(place, Kind::Internal, format!("{method} deliver"), (began.at(), lasted))
-            .linked([self.place.clone()])
+        let Some(Stretch { began, lasted, bytes, delivered }) = self.stretch.take() else { return };
+        let is_linked = delivered.as_ref().is_some_and(|delivered| !delivered.links.is_empty());
+        // Who subscribes without a trace still delivers events of those that are kept.
+        let is_kept = self.place.is_sampled() || is_linked && self.parent.is_none();
+        if !is_kept && !has_failed(code) {
+            return;
+        }
+        let what = if delivered.is_some() { "deliver" } else { "answer" };
+        let (place, when) = (self.tracer.begin(Some(&self.place)), (began.at(), lasted));
+        let mut span = Span::new(place, Kind::Internal, format!("{method} {what}"), when)
+            .linked(Some(self.place.clone()).filter(Place::is_sampled))
             .with("downlink.sent_bytes", bytes.cast_signed());
-        self.keep(of_call(span, method, code), code);
+        if let Some(Delivered { events, links, lag_events, next_offset }) = delivered {
+            span = span
+                .linked(links.into_places())
+                .with("downlink.events", events.cast_signed())
+                .with("downlink.lag_events", lag_events.cast_signed())
+                .with("downlink.next_offset", next_offset.cast_signed());
+        }
+        self.tracer.keep_always(of_call(span, method, code));
     }
 
     fn ended(mut self, method: &str, code: Code) {

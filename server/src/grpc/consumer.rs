@@ -71,7 +71,12 @@ impl Consumers {
     /// Waits until the event is durable; gives back its offset. The turn ends with that, also if the caller goes.
     async fn append(&self, event: Event, turn: Turn) -> Result<Offset, Status> {
         let permit = self.shared.ingest.admit_in_time(1, event.signal.len()).await.map_err(status)?;
-        let batch = Append { events: vec![event].into(), identity: Identity::Anonymous, expected_head: None };
+        let batch = Append {
+            events: vec![event].into(),
+            identity: Identity::Anonymous,
+            expected_head: None,
+            note: None,
+        };
         let appended = outcome(self.shared.ingest.append(batch, (permit, turn))).await.map_err(status)?;
         Ok(appended.first.expect("a batch of one event has a first one"))
     }
@@ -153,7 +158,7 @@ impl ConsumerService for Consumers {
         &self,
         request: Request<CommitCheckpointRequest>,
     ) -> Result<Response<CommitCheckpointResponse>, Status> {
-        let trace_context = trace_context(request.metadata());
+        let trace_context = trace_context(request.metadata(), request.extensions().get());
         let call = self.commit(request.into_inner(), trace_context);
         let consumer = Some(self.shared.in_time(call).await??);
         Ok(Response::new(CommitCheckpointResponse { consumer }))
@@ -182,7 +187,7 @@ impl ConsumerService for Consumers {
         &self,
         request: Request<DeleteConsumerRequest>,
     ) -> Result<Response<DeleteConsumerResponse>, Status> {
-        let trace_context = trace_context(request.metadata());
+        let trace_context = trace_context(request.metadata(), request.extensions().get());
         let call = self.delete(request.into_inner(), trace_context);
         self.shared.in_time(call).await??;
         Ok(Response::new(DeleteConsumerResponse {}))

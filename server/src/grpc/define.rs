@@ -19,7 +19,7 @@ pub(crate) async fn define(
     turns: Arc<Mutex<()>>,
     request: Request<Received<DefineSignalsRequest>>,
 ) -> Result<Response<DefineSignalsResponse>, Status> {
-    let trace_context = trace_context(request.metadata());
+    let trace_context = trace_context(request.metadata(), request.extensions().get());
     let (request, bytes) = match request.into_inner() {
         Received::Whole { message, batch_bytes } => (message, batch_bytes),
         Received::TooLarge { refusal, .. } => return Err(refusal.into()),
@@ -40,7 +40,8 @@ pub(crate) async fn define(
     let (mut offsets, events) = shared.newest("define", compare).await??;
     if !events.is_empty() {
         let permit = shared.ingest.admit_in_time(events.len(), bytes).await.map_err(status)?;
-        let batch = Append { events: events.into(), identity: Identity::Anonymous, expected_head: None };
+        let batch =
+            Append { events: events.into(), identity: Identity::Anonymous, expected_head: None, note: None };
         let appended = outcome(shared.ingest.append(batch, (permit, turn))).await.map_err(status)?;
         offsets.extend([appended.first, appended.last].into_iter().flatten().map(|offset| offset.get()));
     }

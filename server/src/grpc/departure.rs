@@ -146,9 +146,13 @@ impl Answer {
         Self { parcels, pace, chunk, passage, ended: None, is_over: false, _reader: reader }
     }
 
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &mut Call,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if !self.chunk.is_empty() {
-            return Poll::Ready(Some(Ok(self.piece())));
+            return Poll::Ready(Some(Ok(self.piece(call))));
         }
         if self.is_over {
             return Poll::Ready(None);
@@ -157,10 +161,11 @@ impl Answer {
             match ready!(self.parcels.poll_recv(context)) {
                 Some(Ok(Parcel { bytes, passage })) if passage.room.is_some() => {
                     (self.chunk, self.passage) = (bytes, passage);
-                    return Poll::Ready(Some(Ok(self.piece())));
+                    return Poll::Ready(Some(Ok(self.piece(call))));
                 }
                 Some(Ok(Parcel { bytes, passage })) => {
                     lock(&self.pace).left(&passage);
+                    call.delivers(passage);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Err(status)) => self.ended = Some(status),
@@ -175,13 +180,15 @@ impl Answer {
     }
 
     /// A copy, so that what has left holds nothing but itself.
-    fn piece(&mut self) -> Frame<Bytes> {
+    fn piece(&mut self, call: &mut Call) -> Frame<Bytes> {
         let length = self.chunk.len().min(PIECE_BYTES);
         let piece = Bytes::copy_from_slice(&self.chunk[..length]);
         self.chunk.advance(length);
         if self.chunk.is_empty() {
             self.chunk = Bytes::new();
-            lock(&self.pace).left(&std::mem::take(&mut self.passage));
+            let passage = std::mem::take(&mut self.passage);
+            lock(&self.pace).left(&passage);
+            call.delivers(passage);
         } else {
             lock(&self.pace).moved = Instant::now();
         }
@@ -240,17 +247,18 @@ impl http_body::Body for Departing {
     type Error = Status;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(match &mut self.answer {
+        let Self { answer, call, .. } = self.get_mut();
+        let frame = ready!(match answer {
             Kind::Small(body) => Pin::new(body).poll_frame(context),
-            Kind::Large(answer) => lock(answer).poll_frame(context),
+            Kind::Large(answer) => lock(answer).poll_frame(context, call),
         });
         if let Some(Ok(frame)) = &frame {
             match frame.trailers_ref() {
-                Some(trailers) => self.call.ended(trailers),
-                None => self.call.sends(frame.data_ref().map_or(0, Bytes::len)),
+                Some(trailers) => call.ended(trailers),
+                None => call.sends(frame.data_ref().map_or(0, Bytes::len)),
             }
         }
         Poll::Ready(frame)

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
+use tracing::Instrument as _;
 
 use super::arrival::{Arrival, Arrivals, Kind};
 use super::call::{Call, Calls};
@@ -126,11 +127,12 @@ where
         if let Some(refusal) = refusal {
             return refused(call, refusal);
         }
-        let answering = self.inner.call(self.bounds.admit(request));
+        let lines = call.log_span();
+        let answering = lines.in_scope(|| self.inner.call(self.bounds.admit(request))).instrument(lines);
         Box::pin(async move {
             let mut response = answering.await?;
             let handover = response.extensions_mut().remove::<Handover>();
-            call.answered(response.headers_mut());
+            call.answered(&mut response);
             Ok(response.map(|body| {
                 Body::new(match handover {
                     Some(handover) => Departing::large(handover, call, permit),
@@ -144,7 +146,7 @@ where
 /// The answer to a call that does not get in.
 fn refused(mut call: Call, refusal: Refusal) -> BoxFuture<http::Response<Body>, Infallible> {
     let mut response = Status::from(refusal).into_http();
-    call.answered(response.headers_mut());
+    call.answered(&mut response);
     Box::pin(async { Ok(response) })
 }
 

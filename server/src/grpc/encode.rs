@@ -11,8 +11,10 @@ use prost::encoding::uint64;
 use columns::Columns;
 use rows::Rows;
 
+use super::outbox::Contents;
 use super::request::choice;
 use super::status::Refusal;
+use crate::observability::Links;
 
 /// How a reader wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +64,16 @@ impl Encoder {
 
     /// What was added, as it travels. The next message is taken to be of about that size.
     pub(crate) fn take(&mut self) -> EncodedBatch {
-        match self {
-            Self::Rows(rows) => EncodedBatch(rows.take()),
+        let contents = Contents { events: self.len() as u64, links: Links::default() };
+        let bytes = match self {
+            Self::Rows(rows) => rows.take(),
             Self::Columns(columns) => {
                 let next = Columns::with_capacity(columns.len());
                 let columns = Some(std::mem::replace(&mut **columns, next).finish());
-                EncodedBatch(EventBatch { columns, ..EventBatch::default() }.encode_to_vec())
+                EventBatch { columns, ..EventBatch::default() }.encode_to_vec()
             }
-        }
+        };
+        EncodedBatch { bytes, contents }
     }
 
     /// How many events it has.
@@ -91,24 +95,28 @@ impl Encoder {
 
 /// An `EventBatch` as it travels.
 #[derive(Debug, Default)]
-pub(crate) struct EncodedBatch(Vec<u8>);
+pub(crate) struct EncodedBatch {
+    bytes: Vec<u8>,
+    /// What is in it.
+    pub(crate) contents: Contents,
+}
 
 impl EncodedBatch {
     /// Says in it how many events were dropped in favour of newer ones.
     pub(crate) fn note_conflated(&mut self, events: u64) {
         if events > 0 {
-            uint64::encode(CONFLATED_EVENTS, &events, &mut self.0);
+            uint64::encode(CONFLATED_EVENTS, &events, &mut self.bytes);
         }
     }
 
     /// As a message of a replay.
     pub(crate) fn into_read(self) -> ReadEvents {
-        ReadEvents { events: self.0 }
+        ReadEvents { events: self.bytes }
     }
 
     /// As a message of a subscription, which resumes at `next_offset`.
     pub(crate) fn into_subscribe(self, next_offset: Offset) -> SubscribeEvents {
-        SubscribeEvents { next_offset: next_offset.get(), events: self.0 }
+        SubscribeEvents { next_offset: next_offset.get(), events: self.bytes }
     }
 }
 

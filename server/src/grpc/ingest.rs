@@ -20,8 +20,9 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::Shared;
-use super::append_stream;
+use super::append_stream::{self, Origin};
 use super::arrival::{Arrival, Incoming};
+use super::call::Brought;
 use super::checks::Events;
 use super::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
 use super::convert;
@@ -92,12 +93,14 @@ impl IngestServer {
             move |body| Streaming::new_request(decoder.clone().decoder(), body, encoding, Some(bytes_max));
         let mut once = Some((permit, decode));
         let call = Call(|request: Request<Streaming<Received<AppendStreamRequest>>>| {
-            let trace_context = trace_context(request.metadata());
+            let place = request.extensions().get::<Place>().cloned();
+            let trace_context = trace_context(request.metadata(), place.as_ref());
             let arrival =
                 request.extensions().get::<Arrival>().expect("every request passes the door").clone();
             let (permit, decode) = once.take().expect("a stream is served once");
             let requests = Incoming::new(arrival, decode);
-            let answers = append_stream::serve(shared.clone(), requests, trace_context, permit);
+            let answers =
+                append_stream::serve(shared.clone(), requests, Origin::new(trace_context, place), permit);
             async { Ok::<_, Status>(Response::new(answers)) }
         });
         self.grpc(codec).streaming(call, request).await
@@ -203,7 +206,8 @@ async fn append(
     request: Request<Received<AppendRequest>>,
 ) -> Result<Response<AppendResponse>, Status> {
     let turn = request.extensions().get::<Arrival>().and_then(Arrival::take_turn);
-    let trace_context = trace_context(request.metadata());
+    let place = request.extensions().get::<Place>().cloned();
+    let trace_context = trace_context(request.metadata(), place.as_ref());
     let (mut message, batch_bytes) = match request.into_inner() {
         Received::Whole { message, batch_bytes } => (message, batch_bytes),
         Received::TooLarge { events, refusal, .. } => {
@@ -235,17 +239,23 @@ async fn append(
     let appended = if events.is_empty() {
         Appended { first: None, last: None, head: shared.log.head(), duplicate: false }
     } else {
-        outcome(shared.ingest.append(Append { events, identity, expected_head }, permit))
+        let note = place.as_ref().map(Place::to_note);
+        outcome(shared.ingest.append(Append { events, identity, expected_head, note }, permit))
             .await
             .map_err(status)?
     };
-    Ok(Response::new(AppendResponse {
+    let mut response = Response::new(AppendResponse {
         first_offset: appended.first.map_or(0, Offset::get),
         last_offset: appended.last.map_or(0, Offset::get),
         head_offset: appended.head.get(),
         duplicate: appended.duplicate,
         rejections: bad.into_iter().map(convert::rejection).collect(),
-    }))
+    });
+    if place.is_some() {
+        let brought = Brought { events: count, bytes: batch_bytes, first: appended.first };
+        response.extensions_mut().insert(brought);
+    }
+    Ok(response)
 }
 
 /// Under which terms a batch of so many events is to be appended.
@@ -267,9 +277,10 @@ fn terms(message: &AppendRequest, events: usize) -> Result<(Identity, Option<Off
     Ok((identity, expected_head))
 }
 
-/// The trace context that the caller tells of; empty if it tells of none.
-pub(crate) fn trace_context(metadata: &MetadataMap) -> Vec<u8> {
+/// The trace context that the caller tells of, or else that of the call itself if its trace is kept; empty without either.
+pub(crate) fn trace_context(metadata: &MetadataMap, place: Option<&Place>) -> Vec<u8> {
     let w3c = metadata.get("traceparent").and_then(|header| header.to_str().ok());
     let jaeger = || Place::of_caller(metadata.as_ref()).map(|place| place.to_bytes().to_vec());
-    w3c.and_then(convert::trace_context).or_else(jaeger).unwrap_or_default()
+    let own = || place.map(|place| place.to_bytes().to_vec());
+    w3c.and_then(convert::trace_context).or_else(jaeger).or_else(own).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ use tokio_stream::Empty;
 use tonic::{Response, Status};
 
 use super::departure::{Answer, Departures, Pace, SMALL_BYTES};
+use crate::observability::Links;
 use crate::sync::lock;
 
 /// How many messages wait for a reader: one on its way out, one ready, one in the making.
@@ -19,18 +20,36 @@ pub(crate) const MESSAGES_MAX: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Closed;
 
+/// What a message brings to its reader.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Events in it.
+    pub(crate) events: u64,
+    /// The traces that they belong to, if anybody traces.
+    pub(crate) links: Links,
+}
+
 /// What a message with events carries besides: the stretch of the log it covers, and its room if it is large.
 #[derive(Debug, Default)]
 pub(crate) struct Passage {
     pub(super) from: Option<Offset>,
     pub(super) end: Option<Offset>,
     pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) contents: Contents,
+    /// Events that its reader has not got with it, and is to get.
+    pub(super) lag_events: u64,
 }
 
 impl Passage {
     /// From `from` to before `end`.
-    pub(crate) const fn new(from: Offset, end: Offset, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self { from: Some(from), end: Some(end), room }
+    pub(crate) fn new(from: Offset, end: Offset, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self { from: Some(from), end: Some(end), room, ..Self::default() }
+    }
+
+    /// With these events, so many before the last one that its reader wants.
+    #[must_use]
+    pub(crate) fn with(self, contents: Contents, lag_events: u64) -> Self {
+        Self { contents, lag_events, ..self }
     }
 }
 

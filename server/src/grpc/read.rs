@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::Shared;
-use super::encode::{Encoder, Encoding};
-use super::outbox::{Outbox, Passage, Sender, outbox};
+use super::encode::{Encoder, Encoding, ReadEvents};
+use super::outbox::{Contents, Outbox, Passage, Sender, outbox};
 use super::pieces::{Collector, Pieces, bytes_of, piece_max, wire_gap};
 use super::position::{Place, place, resolve};
 use super::request::{choice, filter, invalid, pace};
 use super::status::Refusal;
+use crate::observability::Links;
 use crate::query::pace::{Pace, SLICE};
 use crate::query::{Found, PieceMax, Way};
 
@@ -26,8 +27,22 @@ const LAG_MAX: Duration = Duration::from_secs(1);
 struct Outgoing {
     pace: Option<Pace>,
     encoder: Encoder,
+    /// Where they come from, if anybody traces.
+    links: Option<Links>,
     /// When the first of them is due, since the beginning of a replay at a pace.
     due: Option<Duration>,
+}
+
+impl Outgoing {
+    /// A message of those that were taken, and what is in it.
+    fn take_all(&mut self) -> (ReadEvents, Contents) {
+        let mut batch = self.encoder.take();
+        let contents = Contents {
+            links: self.links.as_mut().map(std::mem::take).unwrap_or_default(),
+            ..std::mem::take(&mut batch.contents)
+        };
+        (batch.into_read(), contents)
+    }
 }
 
 impl Collector for Outgoing {
@@ -40,6 +55,9 @@ impl Collector for Outgoing {
             pace.pass(event.event_time);
         }
         self.encoder.push(event);
+        if let Some(links) = &mut self.links {
+            links.see(event.trace_context);
+        }
         Some(bytes_of(event))
     }
 }
@@ -87,7 +105,8 @@ async fn plan(shared: &Arc<Shared>, request: ReadRequest) -> Result<Replay, Stat
         let side = if request.backwards { "above" } else { "before" };
         return Err(invalid("end", format!("{end} lies {side} the start, {start}")).into());
     }
-    let outgoing = Outgoing { pace, encoder: Encoder::new(encoding), due: None };
+    let outgoing =
+        Outgoing { pace, encoder: Encoder::new(encoding), links: shared.tracer.links(), due: None };
     let pieces = Pieces::new(shared.clone(), (filter, way), outgoing, on_missing);
     let least = start.min(end);
     if least < oldest {
@@ -149,8 +168,10 @@ impl Replay {
                 Found::Events { matched, end } => {
                     delivered += matched;
                     next = end;
-                    let events = self.pieces.collector().encoder.take().into_read();
-                    let sending = messages.send_events(events, Passage::new(from, next, piece.room));
+                    let (events, contents) = self.pieces.collector().take_all();
+                    let lag_events = self.way.distance(next, self.end);
+                    let passage = Passage::new(from, next, piece.room).with(contents, lag_events);
+                    let sending = messages.send_events(events, passage);
                     let sent = self.pieces.keeping_little(sending).await;
                     if sent.is_ok() {
                         shared.metrics.read(matched);

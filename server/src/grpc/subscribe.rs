@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::Shared;
+use super::batches::Batches;
 use super::encode::Encoding;
 use super::outbox::{Outbox, Passage, Sender, outbox};
 use super::pieces::{Pieces, piece_max};
@@ -104,7 +105,8 @@ async fn plan(
     let (on_truncated, on_damage) =
         (choice(request.on_truncated, "on_truncated")?, choice(request.on_damage, "on_damage")?);
     let report = rule.map(|rule| Report::new(rule, nanos(Timestamp::MIN)));
-    let delivery = Delivery::new(report, encoding, piece_max(&shared, request.max_batch_events));
+    let most = piece_max(&shared, request.max_batch_events);
+    let delivery = Delivery::new(report, Batches::new(encoding, most, shared.tracer.links()));
     let pieces =
         Pieces::new(shared.clone(), (filter.clone(), Way::Forwards), delivery, (on_truncated, on_damage));
     let mut follow = Follow::new(start, shared.config.fell_behind_events, when_slow);
@@ -289,13 +291,15 @@ impl Subscription {
     }
 
     async fn flush(&mut self) -> Result<(), Ended> {
-        while let Some((batch, passed)) = self.pieces.collector().next() {
+        while let Some((mut batch, passed)) = self.pieces.collector().next() {
             // As long as some of it is here, not all that was picked is settled. What is large is the last.
             let is_last = self.pieces.collector().is_empty();
             let next =
                 if is_last { self.picked } else { passed.map_or(self.told, |passed| passed.max(self.told)) };
             let room = if is_last { self.room.take() } else { None };
-            let passage = Passage::new(self.told, next, room);
+            let (contents, lag_events) =
+                (std::mem::take(&mut batch.contents), self.head.borrow().since(next));
+            let passage = Passage::new(self.told, next, room).with(contents, lag_events);
             let may_be_slow = self.follow.disconnects();
             self.send(batch.into_subscribe(next), next, Some(passage), may_be_slow).await?;
         }

@@ -25,6 +25,7 @@ pub(crate) fn scrape(format: Format, metrics: &Metrics, health: &Health, shared:
     metrics.commits.tell(&mut page);
     metrics.subscribers.tell(&mut page);
     metrics.feed.tell(&mut page);
+    metrics.spans.tell(&mut page);
     page.number(&EVENTS_DELIVERED, &["read"], metrics.read_events.load(Ordering::Relaxed));
     let conditions = health.conditions();
     for kind in Kind::ALL {

@@ -37,7 +37,7 @@ pub(super) fn append(
     done: impl FnOnce(Result<Appended, Error>) + Send + 'static,
 ) {
     let events = vec![event(topic, checkpoint, time)].into();
-    log.append(Append { events, identity: Identity::Anonymous, expected_head: None }, done);
+    log.append(Append { events, identity: Identity::Anonymous, expected_head: None, note: None }, done);
 }
 
 fn event(topic: &str, checkpoint: &Checkpoint, time: Timestamp) -> Event {

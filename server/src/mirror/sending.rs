@@ -8,6 +8,7 @@ use downlink_storage::{Block, Chunk, Log, Offset};
 use super::checkpoint;
 use super::failure::Failure;
 use super::progress::{Checkpoint, Progress};
+use super::spans::Spans;
 use crate::blocks::{Blocks, event_at};
 use crate::kafka::{Acknowledged, Producer, Sent, Writer};
 use crate::offsets::Offsets;
@@ -37,6 +38,7 @@ pub(super) struct Sending<'a> {
     blocks: Blocks,
     held: Offsets,
     writer: Writer,
+    spans: Spans,
     progress: Progress,
     /// Where the last checkpoint is.
     kept: Offset,
@@ -49,7 +51,7 @@ impl<'a> Sending<'a> {
     pub(super) fn new(
         log: &Log,
         producer: &'a Producer,
-        writer: Writer,
+        (writer, spans): (Writer, Spans),
         kept: Offset,
         held: Offsets,
         positions: Vec<i64>,
@@ -57,7 +59,7 @@ impl<'a> Sending<'a> {
         let progress = Progress::new(kept, held.end(), positions);
         // It goes on and on, so one block is enough.
         let blocks = Blocks::of(log.clone(), 1);
-        Self { producer, blocks, held, writer, progress, kept, wanted: kept }
+        Self { producer, blocks, held, writer, spans, progress, kept, wanted: kept }
     }
 
     /// The topic holds every event below this.
@@ -91,6 +93,7 @@ impl<'a> Sending<'a> {
             let offset = Offset::new(offset).expect("what was sent has an offset");
             self.progress.acknowledged(offset, partition, position);
         })?;
+        self.spans.acknowledged(self.progress.outstanding());
         if is_another { Err(Failure::MadeAnew) } else { Ok(()) }
     }
 
@@ -118,6 +121,7 @@ impl<'a> Sending<'a> {
             if **event.signal != *checkpoint::SIGNAL {
                 self.wanted = next.plus(1);
             }
+            self.spans.sent(&event);
             self.progress.sent();
         }
         Ok(StoppedBy::Turn)

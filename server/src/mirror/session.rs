@@ -8,9 +8,11 @@ use downlink_storage::{Clock, Error, Log, Offset};
 use super::failure::Failure;
 use super::progress::Checkpoint;
 use super::sending::{Sending, StoppedBy};
+use super::spans::Spans;
 use super::{Status, checkpoint, settings};
 use crate::config::Config;
 use crate::kafka::{Ends, Producer, Received, STOP_POLL, Topic, Writer, wait};
+use crate::observability::Tracer;
 use crate::offsets::{Offsets, SCATTERED_MAX};
 use crate::shutdown::Tasks;
 use crate::sync::News;
@@ -22,6 +24,7 @@ pub(super) struct Session {
     log_id: String,
     clock: Arc<dyn Clock>,
     status: Arc<Status>,
+    tracer: Tracer,
     tasks: Tasks,
     /// Whether the log has grown since it was read last.
     news: Arc<News>,
@@ -35,7 +38,7 @@ impl Session {
         config: Config,
         log: Log,
         clock: Arc<dyn Clock>,
-        status: Arc<Status>,
+        (status, tracer): (Arc<Status>, Tracer),
         tasks: Tasks,
     ) -> Self {
         let news = Arc::<News>::default();
@@ -46,6 +49,7 @@ impl Session {
             log,
             clock,
             status,
+            tracer,
             tasks,
             news,
             settle: Duration::from_millis(config.mirror_settle_ms),
@@ -67,7 +71,9 @@ impl Session {
         let Some((held, positions)) = self.what_is_held(&topic, &kept, ends)? else { return Ok(()) };
         drop(topic);
         let writer = Writer::new(self.log_id.clone(), self.config.mirror_values);
-        let mut sending = Sending::new(&self.log, &producer, writer, kept.next_offset, held, positions);
+        let spans = Spans::new(self.tracer.clone(), self.config.mirror_topic.clone());
+        let told = (writer, spans);
+        let mut sending = Sending::new(&self.log, &producer, told, kept.next_offset, held, positions);
         let mut keeping = Keeping { begun: Instant::now(), under_way: None };
         loop {
             let is_draining = self.tasks.is_draining();

@@ -18,6 +18,7 @@ use super::{Status, start};
 use crate::config::Config;
 use crate::kafka::mock::{Brokers, Request, Trouble};
 use crate::kafka::{Error, Place, Received, Topic};
+use crate::observability::Tracer;
 use crate::shutdown::Tasks;
 
 /// No mirror takes longer than this to catch up once its brokers answer.
@@ -112,7 +113,8 @@ impl Mirrored {
 
     fn start(&mut self) {
         let (tasks, clock): (_, Arc<dyn Clock>) = (Tasks::default(), Arc::new(SystemClock));
-        let status = start(&self.config, &self.log, &clock, &tasks).expect("a mirror is asked for");
+        let status = start(&self.config, &self.log, &clock, &tasks, &Tracer::default())
+            .expect("a mirror is asked for");
         self.running = Some((tasks, status));
     }
 
@@ -130,7 +132,7 @@ impl Mirrored {
         });
         let events = events.collect::<Vec<_>>().into();
         let (sender, answer) = sync_channel(1);
-        let append = Append { events, identity: Identity::Anonymous, expected_head: None };
+        let append = Append { events, identity: Identity::Anonymous, expected_head: None, note: None };
         self.log.append(append, move |appended| drop(sender.send(appended)));
         answer.recv().unwrap().unwrap();
     }

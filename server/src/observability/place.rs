@@ -1,9 +1,10 @@
 //! Places in traces, and the headers and bytes that carry them from one process to the next.
 
+use downlink_storage::Note;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::propagation::TraceContextPropagator as W3c;
 
 /// The header of the W3C's Trace Context, <https://www.w3.org/TR/trace-context/>.
@@ -48,6 +49,27 @@ impl Place {
         bytes[16..24].copy_from_slice(&self.0.span_id().to_bytes());
         bytes[24] = self.0.trace_flags().to_u8();
         bytes
+    }
+
+    /// As the log gives it back with the commit of an append.
+    pub(crate) fn to_note(&self) -> Note {
+        Box::new(self.to_bytes())
+    }
+
+    /// What events have kept, if that is a place.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (trace, span) = (bytes[..16].try_into().ok()?, bytes[16..24].try_into().ok()?);
+        let (trace, span) = (TraceId::from_bytes(trace), SpanId::from_bytes(span));
+        let context = SpanContext::new(trace, span, TraceFlags::new(bytes[24]), true, TraceState::NONE);
+        Some(Self(context)).filter(|place| place.0.is_valid())
+    }
+
+    /// For log lines: those that are written within it say so.
+    pub(crate) fn log_span(&self) -> tracing::Span {
+        let (trace_id, span_id) = (self.0.trace_id(), self.0.span_id());
+        // As long as any lines are written.
+        tracing::error_span!("call", %trace_id, %span_id)
     }
 
     /// Whether its trace is to be kept.
@@ -130,5 +152,8 @@ mod tests {
         let place = of(&[(TRACEPARENT, &format!("00-{TRACE}-{SPAN}-01"))]).unwrap();
         let hex: String = place.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, format!("{TRACE}{SPAN}01"));
+        assert_eq!(Place::of_bytes(&place.to_bytes()), Some(place));
+        assert_eq!(Place::of_bytes(&[0; 25]), None);
+        assert_eq!(Place::of_bytes(b"what somebody else has kept"), None);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Server,
     /// Works inside the server.
     Internal,
+    /// Hands something to somebody who takes it later.
+    Producer,
 }
 
 /// A span that has ended or is about to.
@@ -84,11 +86,6 @@ impl Span {
         self
     }
 
-    /// Whether it has failed.
-    pub(super) const fn has_failed(&self) -> bool {
-        self.error.is_some()
-    }
-
     /// As OpenTelemetry has it. Who has not been kept can be nobody's parent: it is linked to then.
     pub(super) fn into_data(mut self, scope: InstrumentationScope) -> SpanData {
         let parent = self.parent.take_if(|parent| parent.is_sampled());
@@ -105,6 +102,7 @@ impl Span {
             span_kind: match self.kind {
                 Kind::Server => SpanKind::Server,
                 Kind::Internal => SpanKind::Internal,
+                Kind::Producer => SpanKind::Producer,
             },
             name: self.name,
             start_time: self.started,

@@ -1,7 +1,7 @@
 //! Which spans are kept, and their way to Jaeger or whoever else takes OTLP.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,9 +14,11 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, IdGenerator as _, RandomIdGenerator, SpanData, SpanProcessor as _,
 };
 
+use super::links::Links;
 use super::place::Place;
 use super::span::Span;
 use crate::config::Config;
+use crate::metrics::Spans;
 
 /// How long spans are gathered before they are sent.
 const GATHER_MS: u64 = 1_000;
@@ -33,26 +35,22 @@ struct Inner {
     /// Of the lower halves of trace ids, those below this are sampled.
     sampled_below: u64,
     scope: InstrumentationScope,
-    counts: Arc<Counts>,
-}
-
-/// What became of spans.
-#[derive(Debug, Default)]
-struct Counts {
-    sent: AtomicU64,
-    lost: AtomicU64,
+    /// Spans that have not been sent.
+    waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
+    counts: Arc<Spans>,
 }
 
 impl Tracer {
-    /// By `config`; within a runtime.
+    /// By `config`, counting in `counts` what becomes of spans; within a runtime.
     ///
     /// # Errors
     /// If the endpoint is none. Whether anybody listens there is not asked.
-    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, counts: &Arc<Spans>) -> anyhow::Result<Self> {
         if config.trace_endpoint.is_empty() {
             return Ok(Self::default());
         }
-        let counts = Arc::<Counts>::default();
+        let waiting = Arc::<AtomicUsize>::default();
         let exporter = SpanExporter::builder()
             .with_tonic()
             .with_endpoint(&config.trace_endpoint)
@@ -64,20 +62,28 @@ impl Tracer {
             .with_max_export_batch_size(MESSAGE_SPANS_MAX.min(config.trace_queue_spans_max))
             .with_scheduled_delay(Duration::from_millis(GATHER_MS))
             .build();
-        let mut processor = BatchSpanProcessor::new(Counted { exporter, counts: counts.clone() }, batches);
+        let counted = Counted { exporter, waiting: waiting.clone(), counts: counts.clone() };
+        let mut processor = BatchSpanProcessor::new(counted, batches);
         processor.set_resource(&resource());
         let share = f64::from(config.trace_sample_percent) / 100.0;
         Ok(Self(Some(Arc::new(Inner {
             processor,
             sampled_below: (share * u64::MAX as f64) as u64,
             scope: InstrumentationScope::builder("downlink").with_version(env!("CARGO_PKG_VERSION")).build(),
-            counts,
+            waiting,
+            waiting_max: config.trace_queue_spans_max,
+            counts: counts.clone(),
         }))))
     }
 
     /// Whether anything is ever kept.
     pub(crate) const fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// To be told of what events come with, if anything is ever kept.
+    pub(crate) fn links(&self) -> Option<Links> {
+        self.is_on().then(Links::default)
     }
 
     /// The place of a new span: in the trace of `parent`, kept if that is, or in one of its own, of which a share is kept.
@@ -95,9 +101,16 @@ impl Tracer {
         Place(SpanContext::new(trace_id, ids.new_span_id(), flags, false, state))
     }
 
-    /// Keeps a span if it is sampled or has failed. Never waits.
+    /// The place of a new span in a trace of its own, which is kept.
+    pub(crate) fn begin_kept(&self) -> Place {
+        let ids = RandomIdGenerator::default();
+        let (trace, span) = (ids.new_trace_id(), ids.new_span_id());
+        Place(SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::NONE))
+    }
+
+    /// Keeps a span if its trace is kept. Never waits.
     pub(crate) fn keep(&self, span: Span) {
-        if span.place.is_sampled() || span.has_failed() {
+        if span.place.is_sampled() {
             self.keep_always(span);
         }
     }
@@ -105,6 +118,11 @@ impl Tracer {
     /// Keeps a span whatever its trace is. Never waits.
     pub(crate) fn keep_always(&self, mut span: Span) {
         let Some(inner) = &self.0 else { return };
+        // The processor has a bound of its own, but does not tell what is beyond it.
+        if inner.waiting.fetch_add(1, Ordering::Relaxed) >= inner.waiting_max {
+            inner.waiting.fetch_sub(1, Ordering::Relaxed);
+            return inner.counts.lost(1);
+        }
         let place = &span.place.0;
         let state = place.trace_state().clone();
         span.place =
@@ -115,11 +133,8 @@ impl Tracer {
     /// Sends what is left, for at most so long. Blocks.
     pub(crate) fn end(&self, wait_max: Duration) {
         if let Some(inner) = &self.0 {
-            // What cannot be sent is counted.
+            // What cannot be sent is lost, as at any other time.
             let _ = inner.processor.shutdown_with_timeout(wait_max);
-            let Counts { sent, lost } = &*inner.counts;
-            let (sent, lost) = (sent.load(Ordering::Relaxed), lost.load(Ordering::Relaxed));
-            tracing::info!(sent, lost, "spans");
         }
     }
 }
@@ -136,15 +151,19 @@ fn resource() -> Resource {
 #[derive(Debug)]
 struct Counted {
     exporter: SpanExporter,
-    counts: Arc<Counts>,
+    waiting: Arc<AtomicUsize>,
+    counts: Arc<Spans>,
 }
 
 impl opentelemetry_sdk::trace::SpanExporter for Counted {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let spans = batch.len() as u64;
+        let spans = batch.len();
         let sent = self.exporter.export(batch).await;
-        let count = if sent.is_ok() { &self.counts.sent } else { &self.counts.lost };
-        count.fetch_add(spans, Ordering::Relaxed);
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        match &sent {
+            Ok(()) => self.counts.sent(spans as u64),
+            Err(_) => self.counts.lost(spans as u64),
+        }
         sent.map_err(|error: OTelSdkError| {
             tracing::debug!(%error, spans, "spans were not taken");
             error

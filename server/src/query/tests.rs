@@ -22,7 +22,7 @@ fn append(log: &Log, signals: &[&str]) {
     };
     let events = signals.iter().map(event).collect::<Vec<_>>().into();
     let (sender, receiver) = channel();
-    let append = Append { events, identity: Identity::Anonymous, expected_head: None };
+    let append = Append { events, identity: Identity::Anonymous, expected_head: None, note: None };
     log.append(append, move |answer| drop(sender.send(answer)));
     receiver.recv().unwrap().unwrap();
 }

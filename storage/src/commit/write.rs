@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Writer;
+use crate::api::Note;
 use crate::block::{BlockBuilder, Effort};
 use crate::error::Error;
 use crate::observer::{CommitParts, CommitReport};
@@ -33,6 +34,7 @@ impl Writer {
         &mut self,
         block: BlockBuilder,
         appends: usize,
+        notes: &[Note],
         mut watch: Stopwatch,
     ) -> Result<(), Error> {
         let mut parts = CommitParts { gather: watch.lap(), ..CommitParts::default() };
@@ -55,6 +57,7 @@ impl Writer {
             observer.committed(&CommitReport {
                 block: &block,
                 appends: appends as u64,
+                notes,
                 stored_bytes: encoded.len() as u64,
                 begun: watch.begun,
                 parts,

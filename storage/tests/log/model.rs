@@ -150,7 +150,7 @@ impl History {
         let signal = self.model.events.first().map_or("s/0", |(event, _)| &event.signal);
         let events =
             (0..count).map(|_| Event { signal: signal.to_owned(), ..any_event(&mut random, 1) }).collect();
-        Append { events, identity: Identity::Anonymous, expected_head: None }
+        Append { events, identity: Identity::Anonymous, expected_head: None, note: None }
     }
 
     fn any_append(&mut self) -> Append {
@@ -168,7 +168,7 @@ impl History {
             1 => downlink_storage::Offset::new(1 + random.below(200)),
             _ => None,
         };
-        Append { events, identity: self.any_identity(), expected_head }
+        Append { events, identity: self.any_identity(), expected_head, note: None }
     }
 
     fn any_identity(&mut self) -> Identity {

@@ -157,7 +157,7 @@ impl History {
                 Identity::Producer { id: PRODUCERS[producer].into(), epoch: 1, session, sequence }
             }
         };
-        Append { events, identity, expected_head: None }
+        Append { events, identity, expected_head: None, note: None }
     }
 
     /// Compares what is in the log with what was sent and answered.

@@ -114,16 +114,16 @@ pub(crate) fn events(first: i64, count: usize) -> Vec<Event> {
 }
 
 pub(crate) fn anonymous(events: Vec<Event>) -> Append {
-    Append { events: events.into(), identity: Identity::Anonymous, expected_head: None }
+    Append { events: events.into(), identity: Identity::Anonymous, expected_head: None, note: None }
 }
 
 pub(crate) fn by_request(events: Vec<Event>, id: u8) -> Append {
-    Append { events: events.into(), identity: Identity::Request([id; 16]), expected_head: None }
+    Append { events: events.into(), identity: Identity::Request([id; 16]), expected_head: None, note: None }
 }
 
 pub(crate) fn by_producer(events: Vec<Event>, id: &str, session: u64, sequence: u64) -> Append {
     let identity = Identity::Producer { id: id.into(), epoch: 1, session, sequence };
-    Append { events: events.into(), identity, expected_head: None }
+    Append { events: events.into(), identity, expected_head: None, note: None }
 }
 
 /// Hands the batch in; the answer comes later, and comes certainly.

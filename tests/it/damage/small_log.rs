@@ -224,7 +224,7 @@ fn request(block: usize) -> Identity {
 
 fn append(log: &Log, events: Vec<Event>, identity: Identity) -> Result<Appended, Error> {
     let (sender, answer) = mpsc::channel();
-    log.append(Append { events: events.into(), identity, expected_head: None }, move |result| {
+    log.append(Append { events: events.into(), identity, expected_head: None, note: None }, move |result| {
         drop(sender.send(result))
     });
     answer.recv().expect("an answer")

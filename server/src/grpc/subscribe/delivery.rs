@@ -3,7 +3,7 @@
 use downlink_storage::{EventRef, Offset};
 
 use crate::grpc::batches::Batches;
-use crate::grpc::encode::{EncodedBatch, Encoding};
+use crate::grpc::encode::EncodedBatch;
 use crate::grpc::pieces::{Collector, bytes_of};
 use crate::query::PieceMax;
 use crate::query::kept::Kept;
@@ -21,15 +21,9 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// By `report`, in messages of at most `most`.
-    pub(crate) fn new(report: Option<Report>, encoding: Encoding, most: PieceMax) -> Self {
-        Self {
-            report,
-            clock: Clock::History,
-            batches: Batches::new(encoding, most),
-            sent_events: 0,
-            is_conflating: false,
-        }
+    /// By `report`, into these messages.
+    pub(crate) fn new(report: Option<Report>, batches: Batches) -> Self {
+        Self { report, clock: Clock::History, batches, sent_events: 0, is_conflating: false }
     }
 
     /// From here on it is this time.
@@ -137,6 +131,7 @@ mod tests {
     use downlink_storage::{Quality, SignalId, Timestamp, ValueRef};
 
     use super::*;
+    use crate::grpc::encode::Encoding;
     use crate::report::{Rule, Spacing, Which};
 
     /// Two events make a message.
@@ -173,14 +168,14 @@ mod tests {
 
     #[test]
     fn behind_each_message_one_resumes_right_after_its_last_event() {
-        let mut delivery = Delivery::new(None, Encoding::Rows, MOST);
+        let mut delivery = Delivery::new(None, Batches::new(Encoding::Rows, MOST, None));
         take(&mut delivery, &[3, 5, 6, 9, 12]);
         assert_eq!(places(&mut delivery), [Some(6), Some(10), Some(13)]);
     }
 
     #[test]
     fn what_is_conflated_or_reported_settles_nothing_by_itself() {
-        let mut delivery = Delivery::new(None, Encoding::Rows, MOST);
+        let mut delivery = Delivery::new(None, Batches::new(Encoding::Rows, MOST, None));
         delivery.conflate(&events(&[3, 5, 6]), 1);
         assert_eq!(places(&mut delivery), [None, None]);
         // All of it has been sent: what comes next is in order again.
@@ -188,7 +183,8 @@ mod tests {
         assert_eq!(places(&mut delivery), [Some(8)]);
 
         let rule = Rule { which: Which::All, spacing: Spacing::None, resend: None };
-        let mut delivery = Delivery::new(Some(Report::new(rule, 0)), Encoding::Rows, MOST);
+        let mut delivery =
+            Delivery::new(Some(Report::new(rule, 0)), Batches::new(Encoding::Rows, MOST, None));
         take(&mut delivery, &[3, 5, 6]);
         assert_eq!(places(&mut delivery), [None, None]);
     }
