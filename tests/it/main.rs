@@ -33,6 +33,7 @@ mod kafka;
 mod kill;
 mod latest;
 mod lengths;
+mod lightstreamer;
 mod logs;
 mod memory;
 mod metrics;
