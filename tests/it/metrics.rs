@@ -20,6 +20,7 @@ use crate::append::numbered;
 use crate::harness::{Server, event, peer, root, server_command, soon};
 use crate::http::{free_address, get, wait_for};
 use crate::kafka::{Broker, Topic};
+use crate::lightstreamer::{Plan, StandIn, Trouble, update};
 use crate::mirror::{caught_up, mirrored};
 use crate::producer::{Producer, named};
 use crate::read::at;
@@ -28,8 +29,10 @@ use crate::subscribe::Subscription;
 use crate::verify::verify;
 use page::Page;
 
-/// What this load does not move: what never does, and what does for moments only, while a replica catches up.
-const STILL: [&str; 2] = ["downlink_replica_lag_events", "downlink_build_info"];
+/// What this load does not move: what never does, and what does for moments only, while a
+/// replica catches up or a feed is ahead of the log.
+const STILL: [&str; 3] =
+    ["downlink_replica_lag_events", "downlink_feed_buffered_events", "downlink_build_info"];
 
 /// The names that METRICS.md has.
 fn documented() -> Vec<String> {
@@ -178,6 +181,32 @@ async fn lives_apart(topic: &Topic) -> Vec<Page> {
     [&mirror, &lost, &late].map(Page::of).to_vec()
 }
 
+/// A server with a feed, whose source repeats itself, is late, talks nonsense and breaks off.
+async fn fed_life() -> Vec<Page> {
+    let tank = |time_stamp, value| update("NODE3000005", time_stamp, value);
+    let updates = [tank("6844.1", "15"), tank("6844.5", "16"), tank("6844.4", "17"), tank("6844.6", "full")];
+    let troubles = [(2, Trouble::Repeat), (4, Trouble::End(48))];
+    let stand_in = StandIn::start(Plan::new(updates.into_iter()).with_troubles(troubles)).await;
+    let url = format!("feed_server_url={}", stand_in.url());
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["--feed", "iss", "--set", &url, "--set", "feed_items=NODE3000005"];
+    let server = Server::start_with(dir.path(), settings);
+    for sample in [
+        "downlink_feed_left_out_total{feed=\"iss\",reason=\"known\"}",
+        "downlink_feed_left_out_total{feed=\"iss\",reason=\"rejected\"}",
+        "downlink_feed_late_total{feed=\"iss\"}",
+        "downlink_feed_reconnects_total{feed=\"iss\"}",
+        "downlink_feed_durable_seconds_count{feed=\"iss\"}",
+    ] {
+        wait_for(server.http(), "/metrics", |answer| !answer.body.contains(&format!("{sample} 0\n")));
+    }
+    let values =
+        server.read_of(&["iss/NODE3000005"]).await.into_iter().map(|event| event.value.unwrap().kind);
+    let expected = [15.0, 16.0, 17.0].map(|value| Some(Kind::DoubleValue(value)));
+    assert_eq!(values.collect::<Vec<_>>(), expected, "each once, in the order in which they came");
+    vec![Page::of(&server)]
+}
+
 /// A server whose files may not grow for ever, so that a commit fails.
 async fn failing_life() -> Vec<Page> {
     let dir = tempfile::tempdir().unwrap();
@@ -213,6 +242,7 @@ async fn every_metric_moves_and_all_that_is_told_is_documented() {
     let mut pages = busy_life(dir.path(), &topic).await;
     pages.extend(damaged_life(dir.path()).await);
     pages.extend(lives_apart(&topic).await);
+    pages.extend(fed_life().await);
     pages.extend(failing_life().await);
 
     let documented = documented();

@@ -39,7 +39,6 @@ async fn numbers_that_mean_nothing_are_named() {
         (ReadRequest { end: place(At::Offset(0)), ..Default::default() }, "end.offset"),
         (ReadRequest { start: place(At::Edge(9)), ..Default::default() }, "start.edge"),
         (ReadRequest { encoding: 9, ..Default::default() }, "encoding"),
-        (ReadRequest { encoding: 2, backwards: true, ..Default::default() }, "encoding"),
         (ReadRequest { on_damage: 9, ..Default::default() }, "on_damage"),
         (ReadRequest { on_truncated: -1, ..Default::default() }, "on_truncated"),
     ];
