@@ -22,6 +22,9 @@ use crate::observability::{Began, Kind, Links, Place, Span, Tracer};
 
 /// How long a stretch of a stream lasts at most.
 const STRETCH_MAX: Duration = Duration::from_secs(30);
+/// Calls of other services are counted, and not traced.
+const TRACED: &str = "downlink.";
+
 /// What an append has brought: beside the answer, if its trace is kept.
 #[derive(Clone)]
 pub(super) struct Brought {
@@ -29,9 +32,6 @@ pub(super) struct Brought {
     pub(super) bytes: usize,
     pub(super) first: Option<Offset>,
 }
-
-/// Calls of other services are counted, and not traced.
-const TRACED: &str = "downlink.";
 
 /// Who is told of calls.
 #[derive(Clone)]
