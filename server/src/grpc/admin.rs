@@ -1,5 +1,7 @@
 //! `AdminService`: looks after the log.
 
+mod verify;
+
 use std::sync::Arc;
 
 use downlink_proto::v1::admin_service_server::AdminService;
@@ -13,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::Shared;
 use super::status::{Refusal, status};
-use super::{Shared, verify};
 
 /// Looks after the log.
 pub(crate) struct Admin {

@@ -3,6 +3,9 @@
 //! In a trace a unary call is a span. A stream is a short one for its opening, and then a span linked to it for every
 //! stretch of at most 30 s in which something was sent: nobody would see one that lasts as long as the stream before its end.
 
+pub(super) mod measure;
+pub(super) mod methods;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +16,11 @@ use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::codegen::http::HeaderMap;
+use tonic::metadata::MetadataMap;
 
-use super::measure;
-use super::methods::methods;
-use super::outbox::Passage;
+use self::methods::methods;
+use super::convert;
+use super::passage::Passage;
 use crate::metrics::{self, Metrics};
 use crate::observability::{Began, Kind, Links, Place, Span, Tracer};
 
@@ -27,10 +31,10 @@ const TRACED: &str = "downlink.";
 
 /// What an append has brought: beside the answer, if its trace is kept.
 #[derive(Clone)]
-pub(super) struct Brought {
-    pub(super) events: usize,
-    pub(super) bytes: usize,
-    pub(super) first: Option<Offset>,
+pub(crate) struct Brought {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) first: Option<Offset>,
 }
 
 /// Who is told of calls.
@@ -51,7 +55,7 @@ impl Calls {
     }
 
     /// A call begins. If its trace is kept, what serves it finds its place there with the request.
-    pub(super) fn begin(&self, request: &mut http::Request<Body>) -> Call {
+    pub(crate) fn begin(&self, request: &mut http::Request<Body>) -> Call {
         let counted = metrics::Call::begin(&self.metrics, request.uri().path());
         let is_traced = self.tracer.is_on() && counted.method().starts_with(TRACED);
         let traced = is_traced.then(|| {
@@ -84,13 +88,13 @@ pub(crate) struct Call {
 
 impl Call {
     /// For log lines about it; none unless its trace is kept.
-    pub(super) fn log_span(&self) -> tracing::Span {
+    pub(crate) fn log_span(&self) -> tracing::Span {
         let place = self.traced.as_ref().map(|traced| &traced.place).filter(|place| place.is_sampled());
         place.map_or_else(tracing::Span::none, Place::log_span)
     }
 
     /// Its answer begins so, which is all of it if the headers are a refusal.
-    pub(super) fn answered(&mut self, response: &mut http::Response<Body>) {
+    pub(crate) fn answered(&mut self, response: &mut http::Response<Body>) {
         let brought = response.extensions_mut().remove();
         let headers = response.headers_mut();
         let refused = measure::ending(headers);
@@ -112,21 +116,21 @@ impl Call {
     }
 
     /// So many bytes of its answer are about to leave.
-    pub(super) fn sends(&mut self, bytes: usize) {
+    pub(crate) fn sends(&mut self, bytes: usize) {
         if let Some(traced) = self.traced.as_mut().filter(|traced| traced.is_stream) {
             traced.sends(self.counted.method(), bytes as u64);
         }
     }
 
     /// A message of its answer, the bytes of which are told of as well, has left with this.
-    pub(super) fn delivers(&mut self, passage: Passage) {
+    pub(crate) fn delivers(&mut self, passage: Passage) {
         if let (Some(traced), Some(end)) = (&mut self.traced, passage.end) {
             traced.delivers(self.counted.method(), passage, end);
         }
     }
 
     /// Its answer ends with these trailers, if they say so.
-    pub(super) fn ended(&mut self, trailers: &HeaderMap) {
+    pub(crate) fn ended(&mut self, trailers: &HeaderMap) {
         let Some((code, reason)) = measure::ending(trailers) else { return };
         self.counted.end(code.into(), &reason);
         self.end_trace(code);
@@ -278,4 +282,12 @@ const fn is_ours(code: Code) -> bool {
             | Code::Unavailable
             | Code::DataLoss
     )
+}
+
+/// The trace context that the caller tells of, or else that of the call itself if its trace is kept; empty without either.
+pub(crate) fn trace_context(metadata: &MetadataMap, place: Option<&Place>) -> Vec<u8> {
+    let w3c = metadata.get("traceparent").and_then(|header| header.to_str().ok());
+    let jaeger = || Place::of_caller(metadata.as_ref()).map(|place| place.to_bytes().to_vec());
+    let own = || place.map(|place| place.to_bytes().to_vec());
+    w3c.and_then(convert::trace_context).or_else(jaeger).or_else(own).unwrap_or_default()
 }

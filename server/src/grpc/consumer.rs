@@ -12,9 +12,9 @@ use downlink_storage::{Append, Error, Event, Identity, Log, Offset};
 use tonic::{Request, Response, Status};
 
 use super::Shared;
+use super::call::trace_context;
 use super::convert::{wire_duration, wire_time};
-use super::ingest::trace_context;
-use super::request::{Page, invalid};
+use super::query::request::{Page, invalid};
 use super::status::{Refusal, status};
 use crate::consumers::{self, Checkpoint, Lag, Turn, Turns};
 use crate::ingest::outcome;

@@ -8,6 +8,15 @@ use downlink_storage::{Latest, Quality, Timestamp, Value, ValueRef};
 use super::status::Refusal;
 pub(crate) use crate::wire::{quality, wire_quality, wire_time};
 
+/// The field numbers of the kinds in `Value`.
+pub(crate) mod kind {
+    pub(crate) const DOUBLE: u32 = 1;
+    pub(crate) const INT: u32 = 2;
+    pub(crate) const BOOL: u32 = 3;
+    pub(crate) const STRING: u32 = 4;
+    pub(crate) const BYTES: u32 = 5;
+}
+
 /// The worst quality that a filter wants; unset means any.
 pub(crate) fn quality_worst(wire: i32) -> Option<Quality> {
     if wire == v1::Quality::Unspecified as i32 { Some(Quality::Bad) } else { quality(wire) }

@@ -10,9 +10,9 @@ use downlink_storage::{Event, Latest, Log, Quality, Timestamp, Value};
 use prost::Message as _;
 
 pub(crate) use self::brief::Brief;
-use super::checks::Checks;
 use super::convert::duration;
-use super::request::invalid;
+use super::ingest::checks::Checks;
+use super::query::request::invalid;
 use super::status::Refusal;
 
 /// What the signals of definitions begin with.

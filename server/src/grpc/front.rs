@@ -1,5 +1,10 @@
 //! The front: takes connections and calls from the beginning, and hands them to the services once the log is open.
 
+mod connection;
+mod door;
+mod health;
+mod primary;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +26,6 @@ use tower_layer::layer_fn;
 
 use super::call::Calls;
 use super::status::Refusal;
-use super::{connection, door, health};
 use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::Metrics;

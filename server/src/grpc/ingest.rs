@@ -1,5 +1,11 @@
 //! `IngestService`: judges, converts, hands to admission. Mounted by hand because of its codec.
 
+pub(super) mod append_stream;
+pub(super) mod arrival;
+pub(super) mod checks;
+pub(super) mod codec;
+mod define;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,19 +20,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codec::{Codec, CompressionEncoding};
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
+use self::append_stream::Origin;
+use self::arrival::{Arrival, Incoming};
+use self::checks::Events;
+use self::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
+use self::define::define;
 use super::Shared;
-use super::append_stream::{self, Origin};
-use super::arrival::{Arrival, Incoming};
-use super::call::Brought;
-use super::checks::Events;
-use super::codec::{BatchMax, BoundedCodec, Received, in_our_terms};
+use super::call::{Brought, trace_context};
 use super::convert;
-use super::define::define;
 use super::status::{Refusal, status};
 use crate::ingest::outcome;
 use crate::observability::Place;
@@ -275,12 +280,4 @@ fn terms(message: &AppendRequest, events: usize) -> Result<(Identity, Option<Off
         Some(head) => Some(Offset::new(head).ok_or_else(|| invalid("expected_head", "offsets begin at 1"))?),
     };
     Ok((identity, expected_head))
-}
-
-/// The trace context that the caller tells of, or else that of the call itself if its trace is kept; empty without either.
-pub(crate) fn trace_context(metadata: &MetadataMap, place: Option<&Place>) -> Vec<u8> {
-    let w3c = metadata.get("traceparent").and_then(|header| header.to_str().ok());
-    let jaeger = || Place::of_caller(metadata.as_ref()).map(|place| place.to_bytes().to_vec());
-    let own = || place.map(|place| place.to_bytes().to_vec());
-    w3c.and_then(convert::trace_context).or_else(jaeger).or_else(own).unwrap_or_default()
 }

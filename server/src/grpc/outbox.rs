@@ -1,79 +1,21 @@
 //! The messages of one reader, from where they are made to where they leave: encoded at once, and never many.
 
+pub(super) mod departure;
+
 use std::sync::{Arc, Mutex, Weak};
 
-use bytes::Bytes;
-use downlink_storage::Offset;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::Empty;
 use tonic::{Response, Status};
 
-use super::departure::{Answer, Departures, Pace, SMALL_BYTES};
-use crate::observability::Links;
+use self::departure::{Answer, Departures, Handover, SMALL_BYTES};
+use super::passage::{MESSAGES_MAX, Pace, Parcel, Passage};
 use crate::sync::lock;
-
-/// How many messages wait for a reader: one on its way out, one ready, one in the making.
-pub(crate) const MESSAGES_MAX: usize = 2;
 
 /// Nobody waits for messages any more.
 #[derive(Debug)]
 pub(crate) struct Closed;
-
-/// What a message brings to its reader.
-#[derive(Debug, Default)]
-pub(crate) struct Contents {
-    /// Events in it.
-    pub(crate) events: u64,
-    /// The traces that they belong to, if anybody traces.
-    pub(crate) links: Links,
-}
-
-/// What a message with events carries besides: the stretch of the log it covers, and its room if it is large.
-#[derive(Debug, Default)]
-pub(crate) struct Passage {
-    pub(super) from: Option<Offset>,
-    pub(super) end: Option<Offset>,
-    pub(super) room: Option<OwnedSemaphorePermit>,
-    pub(super) contents: Contents,
-    /// Events that its reader has not got with it, and is to get.
-    pub(super) lag_events: u64,
-}
-
-impl Passage {
-    /// From `from` to before `end`.
-    pub(crate) fn new(from: Offset, end: Offset, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self { from: Some(from), end: Some(end), room, ..Self::default() }
-    }
-
-    /// With these events, so many before the last one that its reader wants.
-    #[must_use]
-    pub(crate) fn with(self, contents: Contents, lag_events: u64) -> Self {
-        Self { contents, lag_events, ..self }
-    }
-}
-
-/// A message as it travels, and what it carries besides.
-pub(super) struct Parcel {
-    pub(super) bytes: Bytes,
-    pub(super) passage: Passage,
-}
-
-impl Parcel {
-    /// The message itself is gone by the time its parcel waits.
-    fn new(message: impl Message, passage: Passage) -> Self {
-        let length = message.encoded_len();
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + length);
-        // Not compressed.
-        bytes.push(0);
-        bytes.extend_from_slice(&u32::try_from(length).expect("a message is below 4 GiB").to_be_bytes());
-        message.encode_raw(&mut bytes);
-        Self { bytes: bytes.into(), passage }
-    }
-}
-
-/// What gRPC writes before each message: whether it is compressed, and its length.
-const HEADER_BYTES: usize = 5;
 
 /// Where messages are put in.
 pub(crate) struct Sender {
@@ -161,16 +103,4 @@ pub(crate) fn answer<T: Message + Default>(
     sender.last.send(Ok(parcel));
     let answer = Answer::new(outbox.parcels, outbox.pace, None);
     Handover::attach(departures.register(answer), T::default())
-}
-
-/// An answer on its way from a method to its call's door, beside the empty one that goes by the usual way.
-#[derive(Clone)]
-pub(crate) struct Handover(pub(super) Arc<Mutex<Answer>>);
-
-impl Handover {
-    fn attach<T>(answer: Arc<Mutex<Answer>>, instead: T) -> Response<T> {
-        let mut response = Response::new(instead);
-        response.extensions_mut().insert(Self(answer));
-        response
-    }
 }

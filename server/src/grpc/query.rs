@@ -1,5 +1,17 @@
 //! `QueryService`: translates and delegates.
 
+mod aggregate;
+mod as_of;
+mod batches;
+pub(super) mod encode;
+mod known;
+mod latest;
+pub(super) mod pieces;
+pub(super) mod position;
+mod read;
+pub(super) mod request;
+mod subscribe;
+
 use std::sync::Arc;
 
 use downlink_proto::v1::query_service_server::QueryService;
@@ -12,9 +24,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
+use super::Shared;
 use super::outbox;
 use super::status::Refusal;
-use super::{Shared, aggregate, latest, position, read, subscribe};
 
 /// Hands events out.
 pub(crate) struct Query {

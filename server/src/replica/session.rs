@@ -203,7 +203,8 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn for_ever(&mut self, topic: Topic, works: &mut dyn FnMut()) -> Result<Ended, Failure> {
-        let watch = Watch::start(topic, LOOK_AROUND, self.reader.waker()).map_err(Failure::Thread)?;
+        let mut watch =
+            Watch::start(move || topic.ends(), LOOK_AROUND, self.reader.waker()).map_err(Failure::Thread)?;
         let mut wait = Wait::new(self.reading.merge.next());
         let mut read_before = self.reading.merge.read().collect::<Vec<_>>();
         loop {

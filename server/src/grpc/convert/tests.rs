@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::grpc::checks::tests::{Noon, checks};
-use crate::grpc::encode::{Encoder, Encoding};
+use crate::grpc::ingest::checks::tests::{Noon, checks};
+use crate::grpc::query::encode::{Encoder, Encoding};
 
 #[test]
 fn traceparent_is_taken_only_if_well_formed() {

@@ -7,8 +7,8 @@ use downlink_storage::{Log, Value};
 use prost::{DecodeError, Message as _};
 
 use super::kept;
-use crate::grpc::codec::fields::{Field, fields};
 use crate::grpc::convert::duration;
+use crate::grpc::fields::{Field, fields};
 use crate::grpc::status::Refusal;
 
 /// The fields of a `Signal` that it is made of, by number.
