@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 pub use batch::{BatchBuilder, EncodedBatch};
 pub use stream::AppendStream;
 
-use crate::{Client, Encoding, Error, Refusal, Result};
+use crate::{Client, Encoding, Error, Refusal, Result, trace};
 use batch::BatchLimits;
 use driver::Driver;
 use queue::Queue;
@@ -197,7 +197,8 @@ impl Appender {
     /// Hands an event over. Waits while the window is full: that is the backpressure. An error is final, and
     /// may concern an earlier event.
     pub async fn append(&mut self, event: &Event) -> Result<()> {
-        while !self.queue.push(event) {
+        let event = trace::placed(event);
+        while !self.queue.push(&event) {
             self.seal().await?;
         }
         Ok(())

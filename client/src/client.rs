@@ -21,6 +21,7 @@ use tonic::{Request, Status, Streaming};
 
 use crate::columns;
 use crate::retry::retry;
+use crate::trace::Traced;
 use crate::{Appender, AppenderOptions, Error, Result, Subscription, Verification};
 
 /// How to connect, and how long to wait.
@@ -203,8 +204,8 @@ impl Client {
         Ok(Verification::new(self.clone(), frames))
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(crate) fn channel(&self) -> Traced {
+        Traced(self.channel.clone())
     }
 
     pub(crate) fn options(&self) -> &ClientOptions {
@@ -226,11 +227,11 @@ impl Client {
         tokio::time::timeout(after, begin).await.map_err(late)
     }
 
-    pub(crate) fn query(&self) -> QueryServiceClient<Channel> {
+    pub(crate) fn query(&self) -> QueryServiceClient<Traced> {
         QueryServiceClient::new(self.channel()).max_decoding_message_size(self.options.message_bytes_max)
     }
 
-    fn ingest(&self) -> IngestServiceClient<Channel> {
+    fn ingest(&self) -> IngestServiceClient<Traced> {
         IngestServiceClient::new(self.channel()).max_decoding_message_size(self.options.message_bytes_max)
     }
 

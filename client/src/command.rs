@@ -34,6 +34,7 @@ mod standard_output;
 mod style;
 mod table;
 mod tail;
+mod trace;
 mod unmatched;
 mod value;
 mod verify;

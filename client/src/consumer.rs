@@ -8,9 +8,9 @@ use downlink_proto::v1::{
     self, CommitCheckpointRequest, DeleteConsumerRequest, ErrorReason, GetConsumerRequest,
     ListConsumersRequest, ListConsumersResponse, Position, SubscribeRequest,
 };
-use tonic::transport::Channel;
 
 use crate::retry::retry;
+use crate::trace::Traced;
 use crate::{Client, Error, Result, Subscription};
 
 /// A consumer by its name: whoever uses the same name later, in this process or another, goes on where it was left.
@@ -53,7 +53,7 @@ impl Client {
         self.answer(self.consumer_service().list_consumers(self.timed(request)).await)
     }
 
-    fn consumer_service(&self) -> ConsumerServiceClient<Channel> {
+    fn consumer_service(&self) -> ConsumerServiceClient<Traced> {
         ConsumerServiceClient::new(self.channel()).max_decoding_message_size(self.options().message_bytes_max)
     }
 }

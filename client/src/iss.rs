@@ -7,5 +7,6 @@ pub mod contact;
 pub mod feed;
 pub mod live;
 pub mod recording;
+pub mod simulator;
 pub mod time;
 pub mod update;

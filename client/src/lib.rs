@@ -42,9 +42,11 @@ mod event;
 pub mod iss;
 mod retry;
 mod subscribe;
+mod sync;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod trace;
 mod verify;
 
 pub use aggregate::Aggregate;
@@ -55,6 +57,7 @@ pub use consumer::Consumer;
 pub use downlink_proto::v1;
 pub use error::{Error, ErrorKind, FieldViolation, Refusal};
 pub use event::{IntoValue, event};
+pub use opentelemetry;
 pub use prost_types::Timestamp;
 pub use retry::Backoff;
 pub use subscribe::{Delivery, Frame, Subscription, SubscriptionOptions};

@@ -289,10 +289,10 @@ settings! {
     follow_buffer_events_max: usize = 200_000, 1..=10_000_000;
     /// The longest wait between two tries to reach the brokers.
     follow_retry_ms_max: u64 = 10_000, 100..=3_600_000;
-    /// What the server feeds its log with, in its own process: "iss", the live telemetry of the International Space Station, or
-    /// "none".
+    /// What the server feeds its log with, in its own process: "iss", the live telemetry of the International Space Station,
+    /// "demo", that of a simulated one, on signals that begin with demo/, or "none".
     feed: Feed = Feed::None;
-    /// The Lightstreamer server with that telemetry.
+    /// The Lightstreamer server with the live telemetry.
     feed_server_url: String = "https://push.lightstreamer.com".to_owned();
     /// The items wanted of it, such as ["NODE3000005"]; with commas in a flag. Empty: all that are known.
     feed_items: Globs = Globs(Vec::new());

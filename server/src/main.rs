@@ -48,6 +48,9 @@ struct Arguments {
     /// What to feed the log with, in the server's own process [default: none] [env: DOWNLINK_FEED]
     #[arg(long, value_name = "FEED")]
     feed: Option<config::Feed>,
+    /// Feed the log with the telemetry of a simulated station: short for --feed demo
+    #[arg(long, conflicts_with = "feed")]
+    demo: bool,
     /// Any other setting; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -131,21 +134,13 @@ fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
         let (key, value) = pair.split_once('=').ok_or_else(|| format!("--set {pair}: write KEY=VALUE"))?;
         flags.push((key.trim().to_owned(), value.trim().to_owned()));
     }
-    let log_format = arguments.log_format.map(|format| match format {
-        LogFormat::Auto => "auto".to_owned(),
-        LogFormat::Text => "text".to_owned(),
-        LogFormat::Json => "json".to_owned(),
-    });
-    let feed = arguments.feed.map(|feed| match feed {
-        config::Feed::None => "none".to_owned(),
-        config::Feed::Iss => "iss".to_owned(),
-    });
+    let feed = if arguments.demo { Some(config::Feed::Demo) } else { arguments.feed };
     let named = [
-        ("feed", feed),
+        ("feed", feed.and_then(word)),
         ("data_dir", arguments.data_dir),
         ("listen", arguments.listen),
         ("http_listen", arguments.http_listen),
-        ("log_format", log_format),
+        ("log_format", arguments.log_format.and_then(word)),
     ];
     flags.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     if let Some(Command::Restore(Restore { from: Origin::Kafka, bootstrap_servers, topic, first_offset })) =
@@ -160,6 +155,11 @@ fn settings(arguments: Arguments) -> Result<(Config, Vec<String>), String> {
     }
     let environment = std::env::vars_os().collect();
     config::load(Overrides { file: arguments.config, environment, flags }).map_err(|error| error.to_string())
+}
+
+/// The word for a value, as it stands in flags, variables and files.
+fn word(value: impl ValueEnum) -> Option<String> {
+    Some(value.to_possible_value()?.get_name().to_owned())
 }
 
 fn print(config: &Config) -> anyhow::Result<()> {

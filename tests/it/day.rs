@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Server, downlink, root, shared_data, succeed};
 
-const DAY: &str = "recorded/2018-10-12_full_day.csv.zst";
-const DAY_ROWS: u64 = 2_706_427;
+pub(crate) const DAY: &str = "recorded/2018-10-12_full_day.csv.zst";
+pub(crate) const DAY_ROWS: u64 = 2_706_427;
 pub(crate) const HOUR: &str = "tests/data/2018-10-12_tank_hour.csv.zst";
 const HOUR_ROWS: u64 = 113_191;
 pub(crate) const PREFIX: &str = "iss/";
 
 /// How long a part of the day may take on a busy machine.
-const PART: Duration = Duration::from_secs(180);
+pub(crate) const PART: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(2);
 
 const SECOND_NANOS: i128 = 1_000_000_000;
@@ -111,7 +111,7 @@ pub(crate) fn recorded_nanos(hours: &str) -> i128 {
 }
 
 /// Compares what `downlink export` says with the recording, without any code of ours for times and numbers.
-fn compare(url: &str, recording: &Path, rows: u64) {
+pub(crate) fn compare(url: &str, recording: &Path, rows: u64) {
     let columns = ["export", "--format", "csv", "--columns", "event_time,signal,value"];
     let mut export =
         downlink(url).args(columns).stdout(Stdio::piped()).spawn().map(Killed).expect("downlink");

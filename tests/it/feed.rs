@@ -1,4 +1,8 @@
-//! The live feed as its users run it: in the server's process, and beside it.
+//! Feeds as their users run them: in the server's process, and beside it.
+
+mod day;
+mod garbage;
+mod simulated;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -61,12 +65,12 @@ impl Drop for Feed {
     }
 }
 
-/// Waits until the feed's state in the log is this.
-async fn state_is(server: &Server, state: &str) {
+/// Waits until the state of a feed in the log is this.
+async fn state_is(server: &Server, feed: &str, state: &str) {
     let expected = Some(Kind::StringValue(state.to_owned()));
     let waited = async {
         loop {
-            let states = server.read_of(&["_feed/iss"]).await;
+            let states = server.read_of(&[&format!("_feed/{feed}")]).await;
             if states.last().is_some_and(|last| last.value.clone().and_then(|value| value.kind) == expected) {
                 return;
             }
@@ -82,7 +86,7 @@ async fn without_a_network_the_feed_says_what_it_cannot_reach_and_everything_els
     let setting = format!("feed_server_url={nowhere}");
     let server = Server::start_with(dir.path(), ["--feed", "iss", "--set", &setting]);
     server.says(&["the feed has no session", &nowhere, "trying again"]).await;
-    state_is(&server, "disconnected").await;
+    state_is(&server, "iss", "disconnected").await;
     let told = server.read_of(&["_feed/iss"]).await;
     assert!(told[0].attributes["reason"].starts_with(&nowhere), "{told:?}");
     server.append(vec![event("a", 1.0)]).await;
@@ -102,7 +106,7 @@ async fn beside_the_server_it_outlives_the_server() {
     let mut command = downlink(&url);
     let feed = Feed::start(command.args(["feed", "iss", "--item", "NODE3000005", "--server", &nowhere]));
     feed.says(&["the feed has no session", &nowhere, "trying again"]);
-    state_is(&server, "disconnected").await;
+    state_is(&server, "iss", "disconnected").await;
     server.kill();
     feed.says(&["the feed cannot reach the log"]);
     let _server = Server::start_at(dir.path(), &address);

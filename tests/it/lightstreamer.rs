@@ -76,6 +76,8 @@ pub(crate) enum Trouble {
     Repeat,
     /// A line is sent that makes no sense. It counts as a notification of data if its tag says so.
     Line(String),
+    /// A message is sent that is no text.
+    Bytes(Vec<u8>),
 }
 
 /// A recording of the feed as updates of a good signal: in all fields but time and value the feed says always the same.
@@ -91,14 +93,9 @@ pub(crate) fn recording(file: &Path) -> impl Iterator<Item = Update> + Send + us
 /// An update of a good signal.
 pub(crate) fn update(item: &str, time_stamp: &str, value: &str) -> Update {
     Update {
-        item: item.into(),
-        time_stamp: Some(time_stamp.to_owned()),
-        value: Some(value.to_owned()),
-        status_class: Some("24".to_owned()),
         status_indicator: Some(String::new()),
         status_color: Some("#00ff00".to_owned()),
-        calibrated_data: None,
-        is_snapshot: false,
+        ..Update::live(item, time_stamp, value)
     }
 }
 

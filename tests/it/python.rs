@@ -8,13 +8,13 @@ use tempfile::TempDir;
 use crate::harness::{binary, peer, root, succeed};
 
 /// A copy of the repository as a fresh clone has it, and the package installed from there.
-struct Installed {
+pub(crate) struct Installed {
     dir: TempDir,
 }
 
 impl Installed {
     /// Everything the build needs is there already, at pinned versions: it fetches nothing.
-    fn from_a_fresh_clone(options: &[&str]) -> Self {
+    pub(crate) fn from_a_fresh_clone(options: &[&str]) -> Self {
         let installed = Self { dir: tempfile::tempdir().unwrap() };
         let list = "git ls-files --cached --others --exclude-standard -z client/python proto README.md";
         let copy = format!("{list} | xargs -0 cp --parents -t {}", installed.clone_dir().display());
@@ -52,7 +52,7 @@ impl Installed {
     }
 
     /// The same with the installed package.
-    fn python_with_the_package(&self) -> Command {
+    pub(crate) fn python_with_the_package(&self) -> Command {
         let mut command = self.python();
         command.env("PYTHONPATH", self.site_packages()).env("PYTHONDONTWRITEBYTECODE", "1");
         command

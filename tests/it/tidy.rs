@@ -97,10 +97,11 @@ fn only_the_engine_of_the_storage_names_sled() {
 }
 
 #[test]
-fn only_observability_names_opentelemetry() {
+fn only_the_traces_of_server_and_client_name_opentelemetry() {
     only_in("server/src", &["opentelemetry"], &["server/src/observability/"]);
     only_in("storage/src", &["opentelemetry"], &[]);
-    only_in("client/src", &["opentelemetry"], &[]);
+    let client = ["client/src/lib.rs", "client/src/trace.rs", "client/src/command/trace.rs"];
+    only_in("client/src", &["opentelemetry"], &client);
 }
 
 #[test]

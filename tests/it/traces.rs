@@ -1,5 +1,7 @@
 //! Traces: calls as spans in a real Jaeger, in the trace of whoever called.
 
+mod clients;
+
 use downlink_proto::v1::admin_service_client::AdminServiceClient;
 use downlink_proto::v1::append_stream_request::Open;
 use downlink_proto::v1::{AppendRequest, ReadRequest, RollSegmentRequest, SubscribeRequest};

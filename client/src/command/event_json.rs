@@ -78,7 +78,7 @@ pub(super) fn from_json(line: &str) -> anyhow::Result<Event> {
     let mut json_value = &Json::Null;
     for (name, field) in &object {
         match (name.as_str(), field) {
-            ("offset" | "signal_id" | "ingest_time", _) => {}
+            ("offset" | "signal_id" | "ingest_time" | "trace_id", _) => {}
             ("value", value) => json_value = value,
             (_, Json::Null) => {}
             ("signal", Json::String(text)) => event.signal.clone_from(text),

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use downlink_client::time::push_rfc3339;
+use downlink_client::trace;
 use downlink_client::v1::{Event, Gap, Quality, Value};
 use serde_json::Value as Json;
 
@@ -21,22 +22,38 @@ pub(super) struct Printer {
     out: BufWriter<StandardOutput>,
     line: String,
     is_coloured: bool,
+    shows_traces: bool,
 }
 
 impl Printer {
     pub(super) fn new(format: Format) -> Self {
         let out = BufWriter::with_capacity(64 << 10, StandardOutput::new());
-        Self { format, out, line: String::new(), is_coloured: style::is_wanted() }
+        Self { format, out, line: String::new(), is_coloured: style::is_wanted(), shows_traces: false }
+    }
+
+    /// With the trace that each event was appended in, where it is known.
+    pub(super) fn with_traces_if(self, shows_traces: bool) -> Self {
+        Self { shows_traces, ..self }
     }
 
     pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
+        let trace = Some(event).filter(|_| self.shows_traces).and_then(trace::context_of);
         match self.format {
             Format::Human => {
                 self.line.clear();
                 push_event(&mut self.line, event, self.is_coloured);
+                if let Some(trace) = trace {
+                    self.line.push_str(&format!("  trace {}", trace.trace_id()));
+                }
                 writeln!(self.out, "{}", self.line)
             }
-            Format::Json => self.json(&event_json::to_json(event).into()),
+            Format::Json => {
+                let mut object = event_json::to_json(event);
+                if let Some(trace) = trace {
+                    object.insert("trace_id".to_owned(), trace.trace_id().to_string().into());
+                }
+                self.json(&object.into())
+            }
         }
     }
 

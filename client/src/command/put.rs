@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::moment::Moment;
 use super::output::Printer;
+use super::trace::Trace;
 use super::value::{self, QualityWord, ValueKind};
 use super::{Context, Format, event_json};
 
@@ -56,6 +57,10 @@ pub(super) struct Put {
     /// For how long to try again when the server cannot be reached or is busy.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     retry_seconds: u64,
+    /// Begin a trace, and print its id: Jaeger shows what the server did by that. The command's own span goes where
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says.
+    #[arg(long)]
+    trace: bool,
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {
@@ -69,85 +74,99 @@ impl Put {
             let usage = "give a signal and a value, or a lone '-' for JSON lines from standard input";
             super::Arguments::command().error(ErrorKind::MissingRequiredArgument, usage).exit();
         }
-        let client = context.connect_to_retry_for(Duration::from_secs(self.retry_seconds)).await?;
-        let mut printer = Printer::new(context.format);
-        match &self.value {
-            Some(value) => self.put(&client, value, &mut printer, context.format).await,
-            None => put_lines(&client, &mut printer, context.format).await,
+        let trace = self.trace.then(|| Trace::begin("downlink put")).transpose()?;
+        let work = self.append(context, trace.as_ref().map(Trace::id));
+        // The trace's context belongs to the work alone.
+        match trace {
+            Some(trace) => trace.run(work).await,
+            None => work.await,
         }
     }
 
-    async fn put(
-        &self,
-        client: &Client,
-        value: &str,
-        printer: &mut Printer,
-        format: Format,
-    ) -> anyhow::Result<()> {
+    async fn append(&self, context: &Context, trace_id: Option<String>) -> anyhow::Result<()> {
+        let client = context.connect_to_retry_for(Duration::from_secs(self.retry_seconds)).await?;
+        let printer = Printer::new(context.format);
+        let mut appends = Appends { client, printer, format: context.format, trace_id };
+        match &self.value {
+            Some(value) => {
+                appends.append(vec![self.event(value)?]).await?;
+                Ok(appends.printer.flush()?)
+            }
+            None => appends.lines().await,
+        }
+    }
+
+    fn event(&self, value: &str) -> anyhow::Result<Event> {
         let kind = match self.kind {
             Some(kind) => kind.parse(value)?,
             None => value::guess(value),
         };
-        let event = Event {
+        Ok(Event {
             event_time: self.time.map(|Moment(time)| time),
             quality: Quality::from(self.quality).into(),
             source: self.source.clone(),
             attributes: self.attribute.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..event(self.signal.as_str(), kind)
-        };
-        append(client, vec![event], printer, format).await?;
-        Ok(printer.flush()?)
+        })
     }
 }
 
-/// Appends what comes in, in batches of what has come so far: nothing waits for company.
-async fn put_lines(client: &Client, printer: &mut Printer, format: Format) -> anyhow::Result<()> {
-    let (sender, mut lines) = mpsc::channel(BATCH_EVENTS_MAX);
-    // The thread "lines" ends with the input, or with the process.
-    std::thread::Builder::new().name("lines".to_owned()).spawn(move || {
-        // Nobody there means that appending has failed, which says so itself.
-        std::io::stdin().lines().try_for_each(|line| sender.blocking_send(line).ok())
-    })?;
-    let (mut number, mut batch, mut batch_bytes) = (0_u64, Vec::new(), 0);
-    while let Some(line) = lines.recv().await {
-        let line = line.context("cannot read standard input")?;
-        number += 1;
-        if !line.trim().is_empty() {
-            let parsed = event_json::from_json(&line).with_context(|| format!("line {number}"));
-            match parsed {
-                Ok(event) => batch.push(event),
-                Err(error) => {
-                    append(client, batch, printer, format).await?;
-                    printer.flush()?;
-                    return Err(error);
-                }
-            }
-            batch_bytes += line.len();
-        }
-        if batch.len() >= BATCH_EVENTS_MAX || batch_bytes >= BATCH_BYTES_MAX || lines.is_empty() {
-            append(client, std::mem::take(&mut batch), printer, format).await?;
-            printer.flush()?;
-            batch_bytes = 0;
-        }
-    }
-    Ok(())
-}
-
-async fn append(
-    client: &Client,
-    events: Vec<Event>,
-    printer: &mut Printer,
+/// Appends events, and prints what became of them.
+struct Appends {
+    client: Client,
+    printer: Printer,
     format: Format,
-) -> anyhow::Result<()> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let answer = client.append_events(events).await?;
-    for offset in answer.first_offset..=answer.last_offset {
-        match format {
-            Format::Human => printer.text(&format!("offset {offset}\n"))?,
-            Format::Json => printer.json(&json!({"offset": offset}))?,
+    /// What to print beside each offset.
+    trace_id: Option<String>,
+}
+
+impl Appends {
+    /// Appends what comes in, in batches of what has come so far: nothing waits for company.
+    async fn lines(mut self) -> anyhow::Result<()> {
+        let (sender, mut lines) = mpsc::channel(BATCH_EVENTS_MAX);
+        // The thread "lines" ends with the input, or with the process.
+        std::thread::Builder::new().name("lines".to_owned()).spawn(move || {
+            // Nobody there means that appending has failed, which says so itself.
+            std::io::stdin().lines().try_for_each(|line| sender.blocking_send(line).ok())
+        })?;
+        let (mut number, mut batch, mut batch_bytes) = (0_u64, Vec::new(), 0);
+        while let Some(line) = lines.recv().await {
+            let line = line.context("cannot read standard input")?;
+            number += 1;
+            if !line.trim().is_empty() {
+                let parsed = event_json::from_json(&line).with_context(|| format!("line {number}"));
+                match parsed {
+                    Ok(event) => batch.push(event),
+                    Err(error) => {
+                        self.append(batch).await?;
+                        self.printer.flush()?;
+                        return Err(error);
+                    }
+                }
+                batch_bytes += line.len();
+            }
+            if batch.len() >= BATCH_EVENTS_MAX || batch_bytes >= BATCH_BYTES_MAX || lines.is_empty() {
+                self.append(std::mem::take(&mut batch)).await?;
+                self.printer.flush()?;
+                batch_bytes = 0;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    async fn append(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let answer = self.client.append_events(events).await?;
+        for offset in answer.first_offset..=answer.last_offset {
+            match (self.format, &self.trace_id) {
+                (Format::Human, None) => self.printer.text(&format!("offset {offset}\n"))?,
+                (Format::Human, Some(id)) => self.printer.text(&format!("offset {offset}  trace {id}\n"))?,
+                (Format::Json, None) => self.printer.json(&json!({"offset": offset}))?,
+                (Format::Json, Some(id)) => self.printer.json(&json!({"offset": offset, "trace_id": id}))?,
+            }
+        }
+        Ok(())
+    }
 }

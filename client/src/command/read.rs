@@ -37,6 +37,9 @@ pub(super) struct Read {
     /// Stop after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
+    /// Say in which trace each event was appended, if it was kept in one: Jaeger finds it by that.
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Which part of the log, and what to do about damage in it.
@@ -134,7 +137,7 @@ impl Read {
         let request = self.request();
         let client = context.connect().await?;
         let mut replay = client.read(request).await?;
-        let (mut printer, mut is_empty) = (Printer::new(context.format), true);
+        let (mut printer, mut is_empty) = (Printer::new(context.format).with_traces_if(self.trace), true);
         let mut missing = Missing::default();
         while let Some(frame) = replay.next().await? {
             match frame {

@@ -38,6 +38,9 @@ pub(super) struct Tail {
     /// For how long to try again when the server is gone. For ever by default.
     #[arg(long, value_name = "SECONDS")]
     retry_seconds: Option<u64>,
+    /// Say in which trace each event was appended, if it was kept in one: Jaeger finds it by that.
+    #[arg(long)]
+    trace: bool,
 }
 
 impl Tail {
@@ -53,7 +56,7 @@ impl Tail {
         let mut subscription = client.subscribe(options).await?;
         announce_outages(subscription.disconnected());
         unmatched::warn(&client, self.filter.signals()).await?;
-        let (mut printer, mut has_started) = (Printer::new(context.format), false);
+        let (mut printer, mut has_started) = (Printer::new(context.format).with_traces_if(self.trace), false);
         loop {
             let delivery = tokio::select! {
                 delivery = subscription.next() => delivery,

@@ -42,6 +42,16 @@ impl StationClock {
         }
     }
 
+    /// When an update happened: in UTC, with the year. None when its time is none of a year.
+    pub fn time_of(&self, update: &Update, now: &Timestamp) -> Option<Timestamp> {
+        let hours = update.time_stamp.as_deref()?;
+        // The year changes once a year, so that the nearest time may be the one when it changes next.
+        match said_year(update).filter(|_| &*update.item == YEAR_ITEM) {
+            Some(year) => event_time(year, hours),
+            None => self.event_time(hours, now),
+        }
+    }
+
     /// When it happened: in UTC, with the year. None when the text is no time of a year.
     pub fn event_time(&self, hours: &str, now: &Timestamp) -> Option<Timestamp> {
         match self.replacement(now) {
@@ -67,8 +77,7 @@ impl StationClock {
     }
 
     fn observe_year(&mut self, update: &Update) {
-        let year = update.value.as_deref().and_then(|value| value.trim().parse().ok());
-        let Some(year) = year.filter(|year| YEARS.contains(year)) else { return };
+        let Some(year) = said_year(update) else { return };
         self.year = Some(year);
         if self.hours.is_none() {
             self.hours.clone_from(&update.time_stamp);
@@ -94,6 +103,12 @@ impl StationClock {
     }
 }
 
+/// The year that an update's value is, if it can be one.
+fn said_year(update: &Update) -> Option<i32> {
+    let year = update.value.as_deref()?.trim().parse().ok()?;
+    YEARS.contains(&year).then_some(year)
+}
+
 /// The year's first moment and the next one's, for those who draw times at random.
 #[cfg(test)]
 fn span(year: i32) -> std::ops::Range<i64> {
@@ -107,19 +122,10 @@ mod tests {
     use crate::time::{parse_rfc3339, rfc3339};
     use proptest::prelude::*;
 
-    fn update(item: &str, hours: &str, value: &str) -> Update {
-        Update {
-            item: item.into(),
-            time_stamp: Some(hours.to_owned()),
-            value: Some(value.to_owned()),
-            ..Update::default()
-        }
-    }
-
     fn clock(year: &str, hours: &str) -> StationClock {
         let mut clock = StationClock::default();
-        clock.observe(&update(YEAR_ITEM, "1160.6", year));
-        clock.observe(&update(TIME_ITEM, hours, "0"));
+        clock.observe(&Update::live(YEAR_ITEM, "1160.6", year));
+        clock.observe(&Update::live(TIME_ITEM, hours, "0"));
         clock
     }
 
@@ -148,21 +154,28 @@ mod tests {
         let mut station = clock("2018", "8783.9999");
         for now in ["2019-01-01T00:00:03Z", "1970-01-01T00:10:00Z"] {
             assert_eq!(time_at(&station, "8783.9999", now), "2018-12-31T23:59:59.64Z");
-            station.observe(&update(TIME_ITEM, "24.0003", "0"));
+            station.observe(&Update::live(TIME_ITEM, "24.0003", "0"));
             assert_eq!(time_at(&station, "24.0003", now), "2019-01-01T00:00:01.08Z");
             assert_eq!(time_at(&station, "8783.9999", now), "2018-12-31T23:59:59.64Z", "a late one");
-            station.observe(&update(YEAR_ITEM, "24.0003", "2019"));
+            station.observe(&Update::live(YEAR_ITEM, "24.0003", "2019"));
             assert_eq!(time_at(&station, "24.0005", now), "2019-01-01T00:00:01.8Z");
             station = clock("2018", "8783.9999");
         }
     }
 
     #[test]
+    fn the_year_began_when_it_says_so_however_long_ago() {
+        let (clock, now) = (clock("2026", "8500"), parse_rfc3339("2026-12-20T00:00:00Z").unwrap());
+        let time = clock.time_of(&Update::live(YEAR_ITEM, "24.0003", "2026"), &now).unwrap();
+        assert_eq!(rfc3339(&time), "2026-01-01T00:00:01.08Z");
+    }
+
+    #[test]
     fn nonsense_changes_nothing() {
         let mut station = clock("2018", "6844.9");
         for nonsense in ["", "0", "20188", "n/a", "-1", "1e3"] {
-            station.observe(&update(YEAR_ITEM, "6844.9", nonsense));
-            station.observe(&update(TIME_ITEM, nonsense, "0"));
+            station.observe(&Update::live(YEAR_ITEM, "6844.9", nonsense));
+            station.observe(&Update::live(TIME_ITEM, nonsense, "0"));
         }
         station.observe(&Update { item: TIME_ITEM.into(), ..Update::default() });
         station.observe(&Update { item: YEAR_ITEM.into(), ..Update::default() });
@@ -193,7 +206,7 @@ mod tests {
         fn going_back_is_kept(year in 2000..2100_i32, jumps in prop::collection::vec(-7200..7200_i64, 1..50)) {
             let mut clock = StationClock::default();
             let mut present = span(year).end - 3600;
-            clock.observe(&update(YEAR_ITEM, "8000", &year.to_string()));
+            clock.observe(&Update::live(YEAR_ITEM, "8000", year.to_string()));
             for jump in jumps {
                 present += jump;
                 let time = Timestamp { seconds: present, nanos: 0 };

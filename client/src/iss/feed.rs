@@ -52,10 +52,19 @@ pub struct Options {
 
 impl Options {
     /// The feed of the station.
-    pub fn new(name: &str, source: &str) -> Self {
+    pub fn iss() -> Self {
+        Self::new("iss", "iss/", "lightstreamer/ISSLIVE")
+    }
+
+    /// The feed of a simulated station: the same items, on signals that nobody takes for the station's.
+    pub fn demo() -> Self {
+        Self::new("demo", "demo/", "demo")
+    }
+
+    fn new(name: &str, prefix: &str, source: &str) -> Self {
         Self {
             name: name.to_owned(),
-            prefix: "iss/".to_owned(),
+            prefix: prefix.to_owned(),
             source: source.to_owned(),
             // Half an hour of the station's telemetry.
             buffer_events_max: 1 << 16,

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lightstreamer::{
     AdapterSet, BufferSize, Client, ClientConfig, ClosedReason, ConnectionOptions, DisconnectReason,
     FieldSchema, ItemGroup, ItemUpdate, MaxFrequency, RetryPolicy, ServerAddress, SessionEvents, Snapshot,
@@ -170,7 +170,10 @@ impl Subject {
                 biased;
                 event = session.next() => match event {
                     None => return "the session has ended".to_owned(),
-                    Some(lightstreamer::SessionEvent::Closed(reason)) => return shown(&closed(&reason)),
+                    Some(lightstreamer::SessionEvent::Closed(reason)) => {
+                        self.drain(updates, events).await;
+                        return shown(&closed(&reason));
+                    }
                     Some(event) => said(event, &mut is_connected, connected),
                 },
                 event = updates.next() => match event {
@@ -178,6 +181,12 @@ impl Subject {
                     Some(SubscriptionEvent::Update(update)) => self.update(&update).map(SessionEvent::Update),
                     Some(SubscriptionEvent::Rejected(error)) => {
                         return shown(&format!("the subscription was refused, {error}"));
+                    }
+                    // Nothing that comes could be trusted to be of the item that it seems to be of.
+                    Some(SubscriptionEvent::Activated { item_count, field_count, .. })
+                        if (item_count, field_count) != (self.items.len(), FIELDS.len()) =>
+                    {
+                        return format!("the server has subscribed {item_count} items with {field_count} fields");
                     }
                     Some(SubscriptionEvent::Unsubscribed) => return "the server has unsubscribed".to_owned(),
                     Some(other) => {
@@ -190,6 +199,18 @@ impl Subject {
                 && events.send(said).await.is_err()
             {
                 return "nobody listens".to_owned();
+            }
+        }
+    }
+
+    /// Passes on what had come before a session's end.
+    async fn drain(&self, mut updates: Updates, events: &mpsc::Sender<SessionEvent>) {
+        while let Some(Some(event)) = updates.next().now_or_never() {
+            if let SubscriptionEvent::Update(update) = event
+                && let Some(update) = self.update(&update)
+                && events.send(SessionEvent::Update(update)).await.is_err()
+            {
+                return;
             }
         }
     }

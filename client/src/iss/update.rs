@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// The `Status.Class` of a value that is live.
+pub const LIVE_CLASS: &str = "24";
+
 /// Where the feed comes from: a live session, a recording, a simulator. Whoever takes updates knows no difference.
 pub trait Source: Send {
     /// The next thing that happens; waits for it. After [`SessionEvent::Ended`] it is not asked again. Nothing is lost if
@@ -47,4 +50,17 @@ pub struct Update {
     pub calibrated_data: Option<String>,
     /// Whether it repeats what was so before the session began.
     pub is_snapshot: bool,
+}
+
+impl Update {
+    /// An update of a value that is live, without what says nothing.
+    pub fn live(item: impl Into<Arc<str>>, time_stamp: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            item: item.into(),
+            time_stamp: Some(time_stamp.into()),
+            value: Some(value.into()),
+            status_class: Some(LIVE_CLASS.to_owned()),
+            ..Self::default()
+        }
+    }
 }

@@ -40,4 +40,6 @@ pub enum Feed {
     None,
     /// The live telemetry of the International Space Station.
     Iss,
+    /// That of a simulated station.
+    Demo,
 }

@@ -8,15 +8,26 @@ use anyhow::Context as _;
 use downlink_client::iss::catalogue;
 use downlink_client::iss::feed::{self, Figures, LATENCY_BOUNDS, Options, Snapshot};
 use downlink_client::iss::live::Subject;
+use downlink_client::iss::simulator::Demo;
 use downlink_server::config::{self, Config};
 use downlink_server::{FeedFigures, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// The demonstration is always the same.
+const DEMO_SEED: u64 = 1;
+
 /// A feed that the settings ask for.
 pub(super) struct Feed {
-    subject: Subject,
+    name: &'static str,
+    source: Source,
     options: Options,
+}
+
+/// Where it comes from.
+enum Source {
+    Live(Box<Subject>),
+    Simulated,
 }
 
 /// One that runs.
@@ -28,28 +39,27 @@ pub(super) struct Running {
 impl Feed {
     /// The feed of the settings, if they want one. Nothing is connected yet.
     pub(super) fn of(config: &Config) -> anyhow::Result<Option<Self>> {
-        match config.feed {
-            config::Feed::None => Ok(None),
+        let (name, source, options) = match config.feed {
+            config::Feed::None => return Ok(None),
             config::Feed::Iss => {
                 let wanted = config.feed_items.0.clone();
                 let items = if wanted.is_empty() { catalogue::items() } else { wanted };
                 let subject = Subject::new(&config.feed_server_url, items)
                     .context("the feed cannot be what `feed_server_url` and `feed_items` say")?;
-                let options = Options {
-                    buffer_events_max: config.feed_buffer_events_max,
-                    ..Options::new("iss", "lightstreamer/ISSLIVE")
-                };
-                Ok(Some(Self { subject, options }))
+                ("iss", Source::Live(Box::new(subject)), Options::iss())
             }
-        }
+            config::Feed::Demo => ("demo", Source::Simulated, Options::demo()),
+        };
+        let options = Options { buffer_events_max: config.feed_buffer_events_max, ..options };
+        Ok(Some(Self { name, source, options }))
     }
 
     /// Begins to feed the server.
     pub(super) fn start(self, server: &Server) -> Running {
-        let Self { subject, options } = self;
+        let Self { name, source, options } = self;
         let figures = Arc::new(Figures::default());
         let shown = Arc::clone(&figures);
-        server.tell_feed("iss", move || told(&shown.snapshot()));
+        server.tell_feed(name, move || told(&shown.snapshot()));
         let url = format!("http://{}", reachable(server.address()));
         let (stop, stopped) = oneshot::channel();
         // The task "feed" ends when it is told to stop.
@@ -57,7 +67,14 @@ impl Feed {
             let stopped = async {
                 let _: Result<(), _> = stopped.await;
             };
-            feed::keep(&url, || subject.open(), &options, &figures, stopped).await;
+            match source {
+                Source::Live(subject) => {
+                    feed::keep(&url, || subject.open(), &options, &figures, stopped).await;
+                }
+                Source::Simulated => {
+                    feed::keep(&url, || Demo::new(DEMO_SEED), &options, &figures, stopped).await;
+                }
+            }
         });
         Running { stop, task }
     }

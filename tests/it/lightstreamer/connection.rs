@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Opening, Response};
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
@@ -135,6 +137,10 @@ impl Connection {
             Some(Trouble::Loop) => self.unbind(),
             Some(Trouble::End(_)) => self.end(),
             Some(Trouble::Mute) => self.is_mute = true,
+            Some(Trouble::Bytes(bytes)) => {
+                let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+                socket.send(Message::Frame(frame)).await?;
+            }
             _ => {}
         }
         Ok(false)

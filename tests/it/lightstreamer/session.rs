@@ -164,7 +164,7 @@ impl Session {
                 self.is_ending = true;
                 self.queue.push_back(Next::Make(trouble));
             }
-            Trouble::Drop | Trouble::Loop | Trouble::Mute | Trouble::Refuse(_) => {
+            Trouble::Drop | Trouble::Loop | Trouble::Mute | Trouble::Refuse(_) | Trouble::Bytes(_) => {
                 self.queue.push_back(Next::Make(trouble));
             }
         }

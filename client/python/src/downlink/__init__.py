@@ -28,6 +28,7 @@ from downlink.replay import End, Replay
 from downlink.signals import Latest, Limit, Severity, Signal, ValueType
 from downlink.subscription import Subscription
 from downlink.times import to_datetime, to_ns
+from downlink.trace import traceparent
 from downlink.window import Rejected, Totals
 
 __all__ = [
@@ -70,4 +71,5 @@ __all__ = [
     "ValueType",
     "to_datetime",
     "to_ns",
+    "traceparent",
 ]

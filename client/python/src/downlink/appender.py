@@ -13,6 +13,7 @@ import grpc
 from typing_extensions import Self
 
 from downlink import event as events
+from downlink import trace
 from downlink.batch import Batch
 from downlink.connection import responses
 from downlink.errors import DownlinkError, RejectedError, draining, from_problem
@@ -137,6 +138,8 @@ class Appender:
     def append(self, event: Event) -> None:
         """Hands an event over. Waits while the window is full."""
         message = events.to_wire(event)
+        if not message.trace_context:
+            message.trace_context = trace.kept()
         size = message.ByteSize() + EVENT_FRAME_BYTES
         with self._changed:
             while self._batch and (len(self._batch) >= self._events_max or self._batch_bytes + size > self._bytes_max):

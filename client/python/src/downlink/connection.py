@@ -10,6 +10,7 @@ import grpc
 
 from downlink.errors import DownlinkError, from_rpc_error
 from downlink.retry import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, Patience
+from downlink.trace import Traced
 from downlink.v1.admin_service_pb2_grpc import AdminServiceStub
 from downlink.v1.consumer_service_pb2_grpc import ConsumerServiceStub
 from downlink.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -29,7 +30,8 @@ class Connection:
         self.url = url
         self.timeout_seconds = timeout_seconds
         self.retry_for_seconds = retry_for_seconds
-        self.channel = grpc.insecure_channel(target(url), options=list(_options(message_bytes_max).items()))
+        options = list(_options(message_bytes_max).items())
+        self.channel = grpc.intercept_channel(grpc.insecure_channel(target(url), options=options), Traced())
         self.admin = AdminServiceStub(self.channel)
         self.consumer = ConsumerServiceStub(self.channel)
         self.ingest = IngestServiceStub(self.channel)

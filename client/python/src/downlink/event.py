@@ -26,6 +26,9 @@ class Quality(IntEnum):
     """Not to be used."""
 
 
+TRACE_ID_BYTES = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One fact in the log. To append one, `signal` and `value` are enough."""
@@ -43,13 +46,18 @@ class Event:
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Sparse extras."""
     trace_context: bytes = b""
-    """The W3C trace context of its append; may be empty."""
+    """The trace context of its append, as bytes: trace id, span id, flags; may be empty."""
     offset: int = 0
     """Its place in the log: dense, from 1. 0 before it is in the log; ignored on append."""
     signal_id: int = 0
     """The signal's number in this log. 0 before it is in the log; ignored on append."""
     ingest_time_ns: int | None = None
     """When the log took it in, in nanoseconds since the epoch. None before that; ignored on append."""
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace it was appended in, in hex, if it was in one."""
+        return self.trace_context[:TRACE_ID_BYTES].hex() or None
 
     @property
     def event_time(self) -> datetime | None:

@@ -1,7 +1,7 @@
 //! What waits between the session and the log: a bounded queue that, when the log stays away, keeps the newest of each signal.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use downlink_proto::v1::Event;
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::normalise::Normal;
+use crate::sync::lock;
 
 /// An event on its way, and since when.
 #[derive(Debug)]
@@ -135,7 +136,7 @@ impl Buffer {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

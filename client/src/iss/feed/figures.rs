@@ -7,6 +7,8 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tokio::time::Instant;
 
+use crate::sync::lock;
+
 /// The bounds of the latencies' classes.
 pub const LATENCY_BOUNDS: [Duration; 12] = [
     Duration::from_millis(1),
@@ -115,7 +117,7 @@ impl Figures {
 
     /// An event that came at some moment has been handed over, as the so-and-so-many-th.
     pub(super) fn handed_over(&self, number: u64, since: Instant) {
-        let mut sample = self.latency.sample();
+        let mut sample = lock(&self.latency.sample);
         if sample.is_none() {
             *sample = Some((number, since));
         }
@@ -123,7 +125,7 @@ impl Figures {
 
     /// So many of those handed over are settled.
     pub(super) fn settled(&self, count: u64, now: Instant) {
-        let mut sample = self.latency.sample();
+        let mut sample = lock(&self.latency.sample);
         if let Some((number, since)) = *sample
             && number <= count
         {
@@ -134,7 +136,7 @@ impl Figures {
 
     /// Another appender begins to count.
     pub(super) fn begin(&self) {
-        *self.latency.sample() = None;
+        *lock(&self.latency.sample) = None;
     }
 }
 
@@ -155,10 +157,6 @@ impl Latency {
         let class = LATENCY_BOUNDS.partition_point(|bound| *bound < latency);
         add(&self.classes[class], 1);
         add(&self.sum_nanos, u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    fn sample(&self) -> std::sync::MutexGuard<'_, Option<(u64, Instant)>> {
-        self.sample.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

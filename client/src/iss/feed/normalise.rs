@@ -9,10 +9,8 @@ use prost_types::Timestamp;
 use crate::iss::catalogue::Nature;
 use crate::iss::clock::StationClock;
 use crate::iss::time::hours_text;
-use crate::iss::update::Update;
+use crate::iss::update::{LIVE_CLASS, Update};
 
-/// The class of a value that is live.
-const GOOD_CLASS: &str = "24";
 /// Longer texts are garbage.
 const TEXT_BYTES_MAX: usize = 1024;
 /// More items than the station has, many times over, are garbage too.
@@ -71,7 +69,7 @@ impl Normaliser {
         let value = update.value.as_deref().filter(|value| !value.is_empty()).ok_or(Reject::NoValue)?;
         let value = nature.value(value).ok_or(Reject::Value)?;
         let hours = update.time_stamp.as_deref().ok_or(Reject::Time)?;
-        let time = clock.event_time(hours, now).ok_or(Reject::Time)?;
+        let time = clock.time_of(update, now).ok_or(Reject::Time)?;
         let is_doubted = !is_good(update);
         let quality = match (is_repeated, is_doubted) {
             (true, _) => Quality::Stale,
@@ -108,7 +106,7 @@ impl Normaliser {
 
 /// Whether its class is that of live values. An update without a class is not doubted: recordings have none.
 pub(super) fn is_good(update: &Update) -> bool {
-    update.status_class.as_deref().is_none_or(|class| class == GOOD_CLASS)
+    update.status_class.as_deref().is_none_or(|class| class == LIVE_CLASS)
 }
 
 /// What the event's other fields do not say. Indicator and colour only repeat the class, so they are kept where that is
@@ -146,16 +144,6 @@ mod tests {
     use crate::time::{parse_rfc3339, rfc3339};
     use proptest::prelude::*;
 
-    fn update(item: &str, hours: &str, value: &str) -> Update {
-        Update {
-            item: item.into(),
-            time_stamp: Some(hours.to_owned()),
-            value: Some(value.to_owned()),
-            status_class: Some("24".to_owned()),
-            ..Update::default()
-        }
-    }
-
     fn event(update: &Update, is_repeated: bool) -> Result<Event, Reject> {
         let now = parse_rfc3339("2018-10-12T05:00:00Z").unwrap();
         let mut normaliser = Normaliser::new("iss/", "lightstreamer/ISSLIVE");
@@ -164,12 +152,12 @@ mod tests {
 
     #[test]
     fn an_update_is_an_event() {
-        let tank = event(&update("NODE3000005", "6844.9875", "12"), false).unwrap();
+        let tank = event(&Update::live("NODE3000005", "6844.9875", "12"), false).unwrap();
         assert_eq!((&*tank.signal, &*tank.source), ("iss/NODE3000005", "lightstreamer/ISSLIVE"));
         assert_eq!(rfc3339(&tank.event_time.unwrap()), "2018-10-12T04:59:15Z");
         assert_eq!((kind(&tank), tank.quality()), (Some(&Kind::DoubleValue(12.0)), Quality::Good));
         assert!(tank.attributes.is_empty());
-        let state = event(&update("NODE3000004", "6844.9875", "16"), true).unwrap();
+        let state = event(&Update::live("NODE3000004", "6844.9875", "16"), true).unwrap();
         assert_eq!((kind(&state), state.quality()), (Some(&Kind::IntValue(16)), Quality::Stale));
     }
 
@@ -180,7 +168,7 @@ mod tests {
             status_color: Some("#ff0000".to_owned()),
             status_indicator: Some(String::new()),
             calibrated_data: Some("12 %".to_owned()),
-            ..update("NODE3000005", "6844.98750", "12")
+            ..Update::live("NODE3000005", "6844.98750", "12")
         };
         let odd = event(&odd, false).unwrap();
         let attributes: Vec<_> = odd.attributes.iter().map(|(key, text)| (&**key, &**text)).collect();
@@ -195,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_rejected() {
-        let of = |item, hours, value| event(&update(item, hours, value), false).unwrap_err();
+        let of = |item, hours, value| event(&Update::live(item, hours, value), false).unwrap_err();
         assert_eq!(of("", "6844", "1"), Reject::Name);
         assert_eq!(of("NODE3000005", "0", "1"), Reject::Time);
         assert_eq!(of("NODE3000005", "6844", ""), Reject::NoValue);
@@ -209,7 +197,7 @@ mod tests {
     fn the_number_of_items_is_bounded() {
         let mut normaliser = Normaliser::new("iss/", "");
         let of = |normaliser: &mut Normaliser, n| {
-            let update = update(&format!("X{n}"), "6844", "1");
+            let update = Update::live(format!("X{n}"), "6844", "1");
             normaliser.event(&update, &StationClock::default(), false, &Timestamp::default())
         };
         assert!((0..ITEMS_MAX).all(|n| of(&mut normaliser, n).is_ok()));
@@ -221,7 +209,7 @@ mod tests {
         /// Whatever a server sends: an event, or a reason why not.
         #[test]
         fn garbage_is_survived(item in ".{0,300}", hours in ".{0,40}", value in ".{0,40}", class in ".{0,5}") {
-            let garbage = Update { status_class: Some(class), ..update(&item, &hours, &value) };
+            let garbage = Update { status_class: Some(class), ..Update::live(item, hours, value) };
             let _ = event(&garbage, false);
         }
     }

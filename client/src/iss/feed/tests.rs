@@ -23,12 +23,7 @@ fn connected() -> SessionEvent {
 }
 
 fn update(item: &str, hours: &str, value: &str) -> SessionEvent {
-    SessionEvent::Update(Update {
-        item: item.into(),
-        time_stamp: Some(hours.to_owned()),
-        value: Some(value.to_owned()),
-        ..Update::default()
-    })
+    SessionEvent::Update(Update::live(item, hours, value))
 }
 
 /// The 600 s after 6844 h, in which a value counts.
@@ -43,7 +38,7 @@ fn year() -> SessionEvent {
 }
 
 fn options() -> Options {
-    Options { patience: Duration::from_secs(60), ..Options::new("iss", "test") }
+    Options { patience: Duration::from_secs(60), ..Options::iss() }
 }
 
 async fn feed(server: &Server, figures: &Figures, script: Vec<SessionEvent>) {
@@ -149,7 +144,7 @@ async fn the_signals_state_is_in_the_log() {
 async fn a_log_that_stays_away_gets_the_newest_and_is_told_so() {
     let (mut server, figures) = (Server::start(), Figures::default());
     let client = Client::connect(&server.url).await.unwrap();
-    let options = Options { buffer_events_max: 100, patience: Duration::ZERO, ..Options::new("iss", "test") };
+    let options = Options { buffer_events_max: 100, patience: Duration::ZERO, ..Options::iss() };
     let (sender, receiver) = mpsc::channel(8);
     let run = run(&client, Script(receiver), &options, &figures, std::future::pending());
     let script = async {
