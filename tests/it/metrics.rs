@@ -29,9 +29,9 @@ use crate::subscribe::Subscription;
 use crate::verify::verify;
 use page::Page;
 
-/// What this load does not move: what never does, and what does for moments only, while a
+/// What this load need not move: what never does, and what does for moments only, while a
 /// replica catches up or a feed is ahead of the log.
-const STILL: [&str; 3] =
+const MAY_BE_STILL: [&str; 3] =
     ["downlink_replica_lag_events", "downlink_feed_buffered_events", "downlink_build_info"];
 
 /// The names that METRICS.md has.
@@ -94,7 +94,7 @@ async fn busy_life(dir: &Path, topic: &Topic) -> Vec<Page> {
     drop((live, replay, producer));
     wait_for(server.http(), "/metrics", |answer| {
         answer.body.contains("downlink_subscribers{state=\"live\"} 0\n")
-            && !answer.body.contains("downlink_trace_spans_total{outcome=\"lost\"} 0\n")
+            && has_moved(&answer.body, "downlink_trace_spans_total{outcome=\"lost\"}")
     });
     pages.push(Page::of(&server));
     server.kill();
@@ -198,13 +198,19 @@ async fn fed_life() -> Vec<Page> {
         "downlink_feed_reconnects_total{feed=\"iss\"}",
         "downlink_feed_durable_seconds_count{feed=\"iss\"}",
     ] {
-        wait_for(server.http(), "/metrics", |answer| !answer.body.contains(&format!("{sample} 0\n")));
+        wait_for(server.http(), "/metrics", |answer| has_moved(&answer.body, sample));
     }
     let values =
         server.read_of(&["iss/NODE3000005"]).await.into_iter().map(|event| event.value.unwrap().kind);
     let expected = [15.0, 16.0, 17.0].map(|value| Some(Kind::DoubleValue(value)));
     assert_eq!(values.collect::<Vec<_>>(), expected, "each once, in the order in which they came");
     vec![Page::of(&server)]
+}
+
+/// Whether it is told, which it may not be at first, and is not nothing.
+fn has_moved(page: &str, sample: &str) -> bool {
+    let value = |line: &str| line.strip_prefix(sample)?.strip_prefix(' ').map(|value| value != "0");
+    page.lines().find_map(value).unwrap_or_default()
 }
 
 /// A server whose files may not grow for ever, so that a commit fails.
@@ -258,8 +264,8 @@ async fn every_metric_moves_and_all_that_is_told_is_documented() {
         seen.iter().any(|samples| samples != &seen[0])
             || (seen.len() < pages.len() && seen.iter().flatten().any(|(_, value)| *value != 0.0))
     };
-    let still: Vec<_> = documented.iter().filter(|metric| !moves(metric)).collect();
-    assert_eq!(still, STILL.to_vec(), "nothing in the load moves these");
+    let still = documented.iter().filter(|metric| !MAY_BE_STILL.contains(&metric.as_str()) && !moves(metric));
+    assert_eq!(still.collect::<Vec<_>>(), Vec::<&String>::new(), "nothing in the load moves these");
 }
 
 /// Prometheus' own checker finds nothing to say.

@@ -27,13 +27,15 @@ fn the_first_five_minutes_work_as_written() {
     let (background, commands) = blocks(&readme);
     assert!(!background.is_empty() && !commands.is_empty(), "README.md has nothing to run");
     let dir = copy_of_the_repository();
-    let address = free_address();
-    let mut servers: Vec<_> = background.iter().map(|block| Group::start(block, &dir, address)).collect();
-    for server in &mut servers {
-        server.wait_until_it_listens(address);
+    // One instead of the other for a person; here at once, apart from each other.
+    let places: Vec<_> = (0..background.len()).map(Place::of).collect();
+    let start = |(block, place): (&String, &Place)| Group::start(block, &dir, place);
+    let mut servers: Vec<_> = background.iter().zip(&places).map(start).collect();
+    for (server, place) in servers.iter_mut().zip(&places) {
+        server.wait_until_it_listens(place.address);
     }
     // One shell for all, as a person has: what is exported stays.
-    let output = shell(&commands, &dir, address).output().expect("bash");
+    let output = shell(&commands, &dir, &places[0]).output().expect("bash");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     assert!(out.contains("NODE3000005"), "the commands said nothing of the tank:\n{out}");
@@ -74,21 +76,41 @@ fn copy_of_the_repository() -> PathBuf {
     dir
 }
 
-/// The default, or another one that is free; the commands learn of it from the environment.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind(DEFAULT).or_else(|_| TcpListener::bind("127.0.0.1:0"));
-    listener.expect("a free port").local_addr().expect("an address")
+/// Where one of the servers is, and keeps its log.
+struct Place {
+    address: SocketAddr,
+    data_dir: Option<String>,
 }
 
-fn shell(script: &str, dir: &Path, address: SocketAddr) -> Command {
+impl Place {
+    /// The default if it is free, for the first one.
+    fn of(number: usize) -> Self {
+        let anywhere = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = match number {
+            0 => TcpListener::bind(DEFAULT).unwrap_or_else(|_taken| anywhere()),
+            _ => anywhere(),
+        };
+        let address = listener.local_addr().expect("an address");
+        let data_dir = (number > 0).then(|| format!("data-{number}"));
+        Self { address, data_dir }
+    }
+}
+
+fn shell(script: &str, dir: &Path, place: &Place) -> Command {
     let mut command = Command::new("bash");
     command.args(["-e", "-c", script]).current_dir(dir).stdin(Stdio::null());
     // A clone of one's own has its target directory inside.
     command.env_remove("CARGO_TARGET_DIR");
     command.env("DOWNLINK_HTTP_LISTEN", "127.0.0.1:0");
+    // Tests leave the real source in peace.
+    command.env("DOWNLINK_FEED_SERVER_URL", "http://127.0.0.1:9");
+    let Place { address, data_dir } = place;
     if address.to_string() != DEFAULT {
         println!("{DEFAULT} is taken: using {address}");
         command.env("DOWNLINK_LISTEN", address.to_string()).env("DOWNLINK_URL", format!("http://{address}"));
+    }
+    if let Some(data_dir) = data_dir {
+        command.env("DOWNLINK_DATA_DIR", data_dir);
     }
     command
 }
@@ -97,8 +119,8 @@ fn shell(script: &str, dir: &Path, address: SocketAddr) -> Command {
 struct Group(Child);
 
 impl Group {
-    fn start(script: &str, dir: &Path, address: SocketAddr) -> Self {
-        let mut command = shell(script, dir, address);
+    fn start(script: &str, dir: &Path, place: &Place) -> Self {
+        let mut command = shell(script, dir, place);
         Self(command.process_group(0).stdout(Stdio::null()).spawn().expect("bash"))
     }
 
