@@ -34,6 +34,7 @@ mod standard_output;
 mod style;
 mod table;
 mod tail;
+mod top;
 mod trace;
 mod unmatched;
 mod value;
@@ -102,6 +103,7 @@ enum Command {
     #[command(subcommand)]
     Feed(feed::Feed),
     Roll(roll::Roll),
+    Top(top::Top),
     Verify(verify::Verify),
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -165,6 +167,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Import(import) => import.run(&context).await,
         Command::Feed(feed) => feed.run(&context).await,
         Command::Roll(roll) => roll.run(&context).await,
+        Command::Top(top) => top.run(&context).await,
         Command::Verify(verify) => verify.run(&context).await,
         Command::Bench(bench) => bench.run(&context).await,
         Command::Completions(completions) => completions.run(),

@@ -62,6 +62,7 @@ mod slow;
 mod strace;
 mod subscribe;
 mod tidy;
+mod top;
 mod traces;
 mod values;
 mod verify;

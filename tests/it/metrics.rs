@@ -5,6 +5,7 @@ mod page;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use downlink_proto::v1::admin_service_client::AdminServiceClient;
 use downlink_proto::v1::append_stream_request::Open;
@@ -200,9 +201,16 @@ async fn fed_life() -> Vec<Page> {
     ] {
         wait_for(server.http(), "/metrics", |answer| has_moved(&answer.body, sample));
     }
-    let values =
-        server.read_of(&["iss/NODE3000005"]).await.into_iter().map(|event| event.value.unwrap().kind);
     let expected = [15.0, 16.0, 17.0].map(|value| Some(Kind::DoubleValue(value)));
+    // What has been counted may still be on its way to the disk.
+    let all_come = async {
+        while server.read_of(&["iss/NODE3000005"]).await.len() < expected.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the events", all_come).await;
+    let events = server.read_of(&["iss/NODE3000005"]).await;
+    let values = events.into_iter().map(|event| event.value.expect("a value").kind);
     assert_eq!(values.collect::<Vec<_>>(), expected, "each once, in the order in which they came");
     vec![Page::of(&server)]
 }
