@@ -294,7 +294,7 @@ settings! {
     feed: Feed = Feed::None;
     /// The Lightstreamer server with the live telemetry.
     feed_server_url: String = "https://push.lightstreamer.com".to_owned();
-    /// The items wanted of it, such as ["NODE3000005"]; with commas in a flag. Empty: all that are known.
+    /// The items wanted of it by their names, such as ["NODE3000005"]; with commas in a flag. Empty: all that are known.
     feed_items: Globs = Globs(Vec::new());
     /// Events between it and the log. While the log cannot take more, the newest of each signal are kept.
     feed_buffer_events_max: usize = 65_536, 1_024..=10_000_000;

@@ -2,7 +2,7 @@
 
 use prost_types::Timestamp;
 
-use super::time::{event_time, nearest_time};
+use super::time::{event_time, latest_time};
 use super::update::Update;
 use crate::time::days_to_year;
 
@@ -14,16 +14,18 @@ pub const YEAR_ITEM: &str = "TIME_000002";
 const SECONDS_PER_DAY: i64 = 86_400;
 /// How far the host's clock may be outside the station's year: that is sent once a year, and may come late.
 const YEAR_MARGIN_DAYS: i64 = 31;
+/// How far a time may be ahead of the present: clocks differ. What is older than a year but for this looks younger by one.
+const AHEAD_DAYS: i64 = 31;
 /// Hours fall by more than this at New Year only.
 const NEW_YEAR_FALL_HOURS: f64 = 24.0 * 180.0;
 /// Years that can be.
 const YEARS: std::ops::RangeInclusive<i32> = 1998..=2200;
 
-/// Finds the year of the feed's times.
+/// Finds the year of the feed's times: a time is in the latest year that does not bring it more than a month after the present.
 ///
-/// As long as the host's clock shows the station's year, give or take a month, a time is in the year that brings it nearest to
-/// that clock: New Year and steps of the clock by days change nothing. If it shows another year, it is wrong, or the
-/// feed is a recording's: then the station's own clock takes its place.
+/// The present is what the station says it is, by its clock and its year, and the host's before it has said so. In the first
+/// days of a year the station's may be that of the year before still: then the host's clock decides, if it agrees with one of the
+/// two. So neither a wrong clock of the host nor a recording's age changes anything.
 #[derive(Clone, Debug, Default)]
 pub struct StationClock {
     /// What the station has said last.
@@ -54,34 +56,36 @@ impl StationClock {
 
     /// When it happened: in UTC, with the year. None when the text is no time of a year.
     pub fn event_time(&self, hours: &str, now: &Timestamp) -> Option<Timestamp> {
-        match self.replacement(now) {
-            Some(station) => nearest_time(hours, &station),
-            None => nearest_time(hours, now),
-        }
+        let present = self.present(now);
+        let not_after = Timestamp { seconds: present.seconds + AHEAD_DAYS * SECONDS_PER_DAY, ..present };
+        latest_time(hours, &not_after)
     }
 
     /// Whether ages can be told by the host's clock.
     pub fn trusts(&self, now: &Timestamp) -> bool {
-        self.replacement(now).is_none()
+        self.year.is_none_or(|year| is_about(year, now))
     }
 
-    /// The station's present, if it contradicts the host's.
-    fn replacement(&self, now: &Timestamp) -> Option<Timestamp> {
-        let year = self.year?;
-        let begin = (days_to_year(year) - YEAR_MARGIN_DAYS) * SECONDS_PER_DAY;
-        let end = (days_to_year(year + 1) + YEAR_MARGIN_DAYS) * SECONDS_PER_DAY;
-        if (begin..end).contains(&now.seconds) {
-            return None;
+    /// What time it is, as well as that is known.
+    fn present(&self, now: &Timestamp) -> Timestamp {
+        let Some(year) = self.year else { return *now };
+        let is_near =
+            |time: &Timestamp| (time.seconds - now.seconds).abs() <= YEAR_MARGIN_DAYS * SECONDS_PER_DAY;
+        let of = |year| self.hours.as_deref().and_then(|hours| event_time(year, hours));
+        match of(year) {
+            Some(present) => of(year + 1).filter(is_near).filter(|_| !is_near(&present)).unwrap_or(present),
+            None if is_about(year, now) => *now,
+            // Whatever comes is of that year.
+            None => Timestamp {
+                seconds: days_to_year(year + 1) * SECONDS_PER_DAY - 1 - AHEAD_DAYS * SECONDS_PER_DAY,
+                nanos: 0,
+            },
         }
-        event_time(year, self.hours.as_deref()?)
     }
 
     fn observe_year(&mut self, update: &Update) {
         let Some(year) = said_year(update) else { return };
         self.year = Some(year);
-        if self.hours.is_none() {
-            self.hours.clone_from(&update.time_stamp);
-        }
     }
 
     fn observe_present(&mut self, update: &Update) {
@@ -101,6 +105,13 @@ impl StationClock {
         }
         self.hours = Some(hours.clone());
     }
+}
+
+/// Whether the host's clock shows this year, give or take a month.
+fn is_about(year: i32, now: &Timestamp) -> bool {
+    let begin = (days_to_year(year) - YEAR_MARGIN_DAYS) * SECONDS_PER_DAY;
+    let end = (days_to_year(year + 1) + YEAR_MARGIN_DAYS) * SECONDS_PER_DAY;
+    (begin..end).contains(&now.seconds)
 }
 
 /// The year that an update's value is, if it can be one.
@@ -139,7 +150,7 @@ mod tests {
         assert_eq!(time_at(&clock, "6844.9875", "2026-11-23T00:00:00Z"), "2018-10-12T04:59:15Z");
         assert!(!clock.trusts(&parse_rfc3339("2026-11-23T00:00:00Z").unwrap()));
         // A value that has not changed since the year before.
-        assert_eq!(time_at(&clock, "8783.5", "2026-11-23T00:00:00Z"), "2018-12-31T23:30:00Z");
+        assert_eq!(time_at(&clock, "8783.5", "2026-11-23T00:00:00Z"), "2017-12-31T23:30:00Z");
     }
 
     #[test]
@@ -147,6 +158,27 @@ mod tests {
         let clock = clock("2026", "7900");
         assert_eq!(time_at(&clock, "7900", "1970-01-01T00:00:05Z"), "2026-11-25T04:00:00Z");
         assert_eq!(time_at(&clock, "7900", "2026-11-25T04:00:01Z"), "2026-11-25T04:00:00Z");
+    }
+
+    #[test]
+    fn what_has_not_changed_for_most_of_a_year_is_of_the_past() {
+        let clock = clock("2026", "7900");
+        // The host's clock is right, or wrong within the station's year.
+        for now in ["2026-11-25T04:00:00Z", "2026-01-10T00:00:00Z"] {
+            assert_eq!(time_at(&clock, "1161.25", now), "2026-02-17T09:15:00Z");
+            assert_eq!(time_at(&clock, "8760", now), "2025-12-31T00:00:00Z");
+        }
+        assert_eq!(
+            time_at(&StationClock::default(), "1161.25", "2026-11-25T04:00:00Z"),
+            "2026-02-17T09:15:00Z"
+        );
+    }
+
+    #[test]
+    fn the_last_day_of_a_leap_year_is_of_a_leap_year() {
+        let now = "2025-02-10T00:00:00Z";
+        assert_eq!(time_at(&clock("2025", "980"), "8790", now), "2024-12-31T06:00:00Z");
+        assert_eq!(time_at(&clock("2024", "8790"), "8790", "2024-12-31T06:00:00Z"), "2024-12-31T06:00:00Z");
     }
 
     #[test]
@@ -184,15 +216,15 @@ mod tests {
 
     proptest! {
         /// Whatever day it is, whichever value is how late or how old, and wherever the host's clock stands: the time is the
-        /// one that was meant, as long as it is less than half a year old and not from the future.
+        /// one that was meant, as long as it is less than eleven months old and not from the future.
         #[test]
         fn the_year_is_found(
             year in 2000..2100_i32,
-            second in 0..86_400 * 365_i64,
-            age in 0..86_400 * 150_i64,
+            second in 0..86_400 * 366_i64,
+            age in 0..86_400 * 330_i64,
             step in prop_oneof![-86_400 * 30..86_400 * 30_i64, Just(-1_500_000_000)],
         ) {
-            let present = Timestamp { seconds: span(year).start + second, nanos: 0 };
+            let present = Timestamp { seconds: (span(year).start + second).min(span(year).end - 1), nanos: 0 };
             let now = Timestamp { seconds: present.seconds + step, nanos: 0 };
             let clock = clock(&year.to_string(), &hours_text(&present).unwrap());
             let meant = Timestamp { seconds: present.seconds - age, nanos: 0 };

@@ -61,39 +61,60 @@ pub struct Tick {
 /// Contact with the station.
 #[derive(Debug, Default)]
 pub struct Contact {
-    /// None before anything is known: then "disconnected" is news.
-    state: Option<State>,
-    /// The newest tick, and when it was heard.
-    last: Option<(Timestamp, Instant)>,
+    /// What is so, and since when. None before anything is known: then "disconnected" is news.
+    state: Option<(State, Timestamp)>,
+    /// What was so before the session was interrupted.
+    interrupted: Option<(State, Timestamp)>,
+    /// What the station's clock has said last in this session.
+    tick: Option<Timestamp>,
+    /// When it was last heard that the clock moves, or that a session began.
+    heard: Option<Instant>,
 }
 
 impl Contact {
     /// Whether values may be repetitions of old ones.
     pub fn repeats(&self) -> bool {
-        matches!(self.state, Some(State::Lost | State::Stale))
+        matches!(self.state, Some((State::Lost | State::Stale, _)))
     }
 
     /// A session begins.
-    pub fn connected(&mut self, source: String, now: Timestamp) -> Change {
-        self.last = None;
-        self.state = Some(State::Connected);
+    pub fn connected(&mut self, source: String, now: Timestamp, heard: Instant) -> Change {
+        let state = (State::Connected, now);
+        *self = Self { state: Some(state), heard: Some(heard), ..Self::default() };
         Change { state: State::Connected, since: now, reason: Some(source) }
     }
 
-    /// It is over. None if it was before.
+    /// The session goes on after an interruption: so does what was so before.
+    pub fn recovered(&mut self, source: String, now: Timestamp, heard: Instant) -> Vec<Change> {
+        let before = self.interrupted.filter(|(state, _)| *state != State::Connected);
+        let mut changes = vec![self.connected(source, now, heard)];
+        if let Some((state, since)) = before {
+            self.state = before;
+            changes.push(Change { state, since, reason: None });
+        }
+        changes
+    }
+
+    /// It is over, or interrupted. None if it was before.
     pub fn disconnected(&mut self, reason: String, now: Timestamp) -> Option<Change> {
-        self.last = None;
+        let before = self.state;
         let mut change = self.enter(State::Disconnected, now)?;
+        *self = Self { state: self.state, interrupted: before, ..Self::default() };
         change.reason = Some(reason);
         Some(change)
     }
 
     /// The station's clock was updated.
     pub fn ticked(&mut self, tick: Tick, heard: Instant) -> Option<Change> {
-        if matches!(self.state, None | Some(State::Disconnected)) {
+        if matches!(self.state, None | Some((State::Disconnected, _))) {
             return None;
         }
-        self.last = Some((tick.time, heard));
+        let is_repeated = self.tick.replace(tick.time) == Some(tick.time);
+        if tick.is_good && is_repeated {
+            // A clock that stands still says nothing.
+            return None;
+        }
+        self.heard = Some(heard);
         let is_old = tick.repeated_age.is_some_and(|age| age > STALE_AFTER);
         let state = match (tick.is_good, is_old) {
             (false, _) => State::Lost,
@@ -105,19 +126,23 @@ impl Contact {
 
     /// When silence turns into staleness, if nothing comes until then.
     pub fn deadline(&self) -> Option<Instant> {
-        let (_, heard) = self.last.filter(|_| self.state == Some(State::Acquired))?;
-        Some(heard + STALE_AFTER)
+        let (state, _) = self.state?;
+        let is_live = matches!(state, State::Connected | State::Acquired);
+        self.heard.filter(|_| is_live).map(|heard| heard + STALE_AFTER)
     }
 
     /// It has come to that.
     pub fn silent(&mut self) -> Option<Change> {
-        let (since, _) = self.last?;
-        self.enter(State::Stale, since)
+        let (_, since) = self.state?;
+        self.enter(State::Stale, self.tick.unwrap_or(since))
     }
 
     fn enter(&mut self, state: State, since: Timestamp) -> Option<Change> {
-        let is_new = self.state.replace(state) != Some(state);
-        is_new.then_some(Change { state, since, reason: None })
+        if self.state.is_some_and(|(now, _)| now == state) {
+            return None;
+        }
+        self.state = Some((state, since));
+        Some(Change { state, since, reason: None })
     }
 }
 
@@ -141,7 +166,7 @@ mod tests {
     fn each_state_has_its_own_begin() {
         let (mut contact, now) = (Contact::default(), Instant::now());
         assert_eq!(named(contact.disconnected("nobody".to_owned(), at(90))), Some(("disconnected", 90)));
-        assert_eq!(named(Some(contact.connected("here".to_owned(), at(100)))), Some(("connected", 100)));
+        assert_eq!(named(Some(contact.connected("here".to_owned(), at(100), now))), Some(("connected", 100)));
         assert_eq!(named(contact.ticked(tick(true, 99), now)), Some(("AOS", 99)));
         assert_eq!(named(contact.ticked(tick(true, 101), now)), None);
         assert_eq!(contact.deadline(), Some(now + STALE_AFTER));
@@ -159,9 +184,40 @@ mod tests {
     fn a_repeated_tick_is_as_good_as_it_is_young() {
         for (age, state) in [(3, "AOS"), (3600, "stale")] {
             let mut contact = Contact::default();
-            contact.connected("here".to_owned(), at(5000));
+            contact.connected("here".to_owned(), at(5000), Instant::now());
             let tick = Tick { repeated_age: Some(Duration::from_secs(age)), ..tick(true, 1000) };
             assert_eq!(named(contact.ticked(tick, Instant::now())), Some((state, 1000)));
         }
+    }
+
+    #[test]
+    fn a_recovered_session_goes_on_where_it_was() {
+        let (mut contact, now) = (Contact::default(), Instant::now());
+        contact.connected("here".to_owned(), at(10), now);
+        contact.ticked(tick(false, 11), now);
+        contact.disconnected("cut".to_owned(), at(12));
+        assert!(!contact.repeats());
+        let changes = contact.recovered("here".to_owned(), at(13), now);
+        let changes: Vec<_> = changes.into_iter().map(|change| named(Some(change)).unwrap()).collect();
+        assert_eq!(changes, [("connected", 13), ("LOS", 11)]);
+        assert!(contact.repeats() && contact.deadline().is_none());
+        contact.ticked(tick(true, 20), now);
+        contact.disconnected("cut".to_owned(), at(21));
+        contact.connected("here".to_owned(), at(22), now);
+        assert_eq!(contact.deadline(), Some(now + STALE_AFTER), "another session is silent, too");
+        assert_eq!(named(contact.silent()), Some(("stale", 22)));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_becomes_stale_however_often_it_says_so() {
+        let (mut contact, now) = (Contact::default(), Instant::now());
+        contact.connected("here".to_owned(), at(10), now);
+        assert_eq!(named(contact.ticked(tick(true, 11), now)), Some(("AOS", 11)));
+        let later = now + Duration::from_secs(10);
+        assert_eq!(named(contact.ticked(tick(true, 11), later)), None);
+        assert_eq!(contact.deadline(), Some(now + STALE_AFTER));
+        assert_eq!(named(contact.silent()), Some(("stale", 11)));
+        assert_eq!(named(contact.ticked(tick(true, 11), later)), None, "it still stands");
+        assert_eq!(named(contact.ticked(tick(true, 12), later)), Some(("AOS", 12)));
     }
 }

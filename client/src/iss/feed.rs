@@ -15,6 +15,8 @@ use std::time::Duration;
 use downlink_proto::v1::position::At;
 use downlink_proto::v1::read_response::Frame;
 use downlink_proto::v1::{Filter, GetLatestRequest, Position, ReadRequest};
+use futures::FutureExt as _;
+use futures::future::FusedFuture as _;
 use tokio::sync::oneshot;
 
 use super::breaker::Breaker;
@@ -56,7 +58,7 @@ impl Options {
         Self::new("iss", "iss/", "lightstreamer/ISSLIVE")
     }
 
-    /// The feed of a simulated station: the same items, on signals that nobody takes for the station's.
+    /// The feed of a simulated station: items of the same names, on signals that nobody takes for the station's.
     pub fn demo() -> Self {
         Self::new("demo", "demo/", "demo")
     }
@@ -143,7 +145,7 @@ pub async fn keep<S: Source>(
     figures: &Figures,
     stop: impl Future<Output = ()>,
 ) -> Option<Totals> {
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = std::pin::pin!(stop.fuse());
     let mut breaker = Breaker::default();
     loop {
         let start = tokio::time::Instant::now();
@@ -159,6 +161,10 @@ pub async fn keep<S: Source>(
             Ok(totals) => return totals,
             Err(error) => error,
         };
+        // It may have been told while it ran.
+        if stop.is_terminated() {
+            return None;
+        }
         let delay = breaker.failed(start.elapsed());
         tracing::warn!(%error, feed = options.name, "the feed cannot append; trying again in {delay:.1?}");
         tokio::select! {

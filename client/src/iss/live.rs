@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use lightstreamer::{
-    AdapterSet, BufferSize, Client, ClientConfig, ClosedReason, ConnectionOptions, DisconnectReason,
-    FieldSchema, ItemGroup, ItemUpdate, MaxFrequency, RetryPolicy, ServerAddress, SessionEvents, Snapshot,
-    Subscription, SubscriptionEvent, SubscriptionMode, Updates,
+    AdapterSet, BufferSize, Client, ClientConfig, ClosedReason, ConnectionOptions, Continuity,
+    DisconnectReason, FieldSchema, ItemGroup, ItemUpdate, MaxFrequency, RetryPolicy, ServerAddress,
+    SessionEvents, Snapshot, Subscription, SubscriptionEvent, SubscriptionMode, Updates,
 };
 use lightstreamer_rs as lightstreamer;
 use tokio::sync::mpsc;
@@ -59,7 +59,14 @@ impl Drop for Live {
 
 impl Source for Live {
     async fn next(&mut self) -> SessionEvent {
-        self.events.recv().await.unwrap_or(SessionEvent::Ended)
+        if let Some(event) = self.events.recv().await {
+            return event;
+        }
+        // It never ends by itself: whoever takes that for an end would not know of the defect.
+        match (&mut self.session).await {
+            Err(defect) if defect.is_panic() => std::panic::resume_unwind(defect.into_panic()),
+            Ok(()) | Err(_) => SessionEvent::Ended,
+        }
     }
 }
 
@@ -79,8 +86,8 @@ impl Subject {
     /// # Errors
     /// If the server's address or the name of an item cannot be one.
     pub fn new(server: &str, items: impl IntoIterator<Item = String>) -> Result<Self, Misconfigured> {
-        // The clock comes first in snapshots: then it is known of the other values whether they are live.
-        let clock = [TIME_ITEM, YEAR_ITEM].map(Arc::<str>::from);
+        // The clock comes first in snapshots: then it is known of the other values of which year they are, and whether they are live.
+        let clock = [YEAR_ITEM, TIME_ITEM].map(Arc::<str>::from);
         let others = items.into_iter().map(Arc::<str>::from).filter(|item| !clock.contains(item));
         let mut items: Vec<_> = clock.iter().cloned().chain(others).collect();
         let mut seen = std::collections::HashSet::new();
@@ -160,6 +167,7 @@ impl Subject {
         events: &mpsc::Sender<SessionEvent>,
     ) -> String {
         let connected = || SessionEvent::Connected { source: self.server.clone() };
+        let recovered = || SessionEvent::Recovered { source: self.server.clone() };
         // The event of the first connection may have been told before anybody listened.
         let mut is_connected = true;
         if events.send(connected()).await.is_err() {
@@ -170,11 +178,14 @@ impl Subject {
                 biased;
                 event = session.next() => match event {
                     None => return "the session has ended".to_owned(),
-                    Some(lightstreamer::SessionEvent::Closed(reason)) => {
-                        self.drain(updates, events).await;
-                        return shown(&closed(&reason));
+                    Some(event) => {
+                        // What came before it comes first.
+                        self.drain(&mut updates, events).await;
+                        if let lightstreamer::SessionEvent::Closed(reason) = event {
+                            return shown(&closed(&reason));
+                        }
+                        said(event, &mut is_connected, connected, recovered)
                     }
-                    Some(event) => said(event, &mut is_connected, connected),
                 },
                 event = updates.next() => match event {
                     None => return "the subscription has ended".to_owned(),
@@ -203,8 +214,8 @@ impl Subject {
         }
     }
 
-    /// Passes on what had come before a session's end.
-    async fn drain(&self, mut updates: Updates, events: &mpsc::Sender<SessionEvent>) {
+    /// Passes on the updates that have come already.
+    async fn drain(&self, updates: &mut Updates, events: &mpsc::Sender<SessionEvent>) {
         while let Some(Some(event)) = updates.next().now_or_never() {
             if let SubscriptionEvent::Update(update) = event
                 && let Some(update) = self.update(&update)
@@ -239,11 +250,15 @@ fn said(
     event: lightstreamer::SessionEvent,
     is_connected: &mut bool,
     connected: impl Fn() -> SessionEvent,
+    recovered: impl Fn() -> SessionEvent,
 ) -> Option<SessionEvent> {
     match event {
-        lightstreamer::SessionEvent::Connected(_) if !*is_connected => {
+        lightstreamer::SessionEvent::Connected(connection) if !*is_connected => {
             *is_connected = true;
-            Some(connected())
+            // Only a session in the place of the old one begins with what is newest.
+            let is_same =
+                matches!(connection.continuity, Continuity::Preserved | Continuity::Recovered { .. });
+            Some(if is_same { recovered() } else { connected() })
         }
         // The session moves to another connection: that is not an interruption.
         lightstreamer::SessionEvent::Disconnected { reason: DisconnectReason::Handover, .. } => None,
@@ -296,7 +311,7 @@ mod tests {
     fn the_clock_is_always_asked_for_and_first() {
         let items = ["NODE3000005", "TIME_000001", "NODE3000005"].map(str::to_owned);
         let subject = Subject::new(PUBLIC_SERVER, items).unwrap();
-        assert_eq!(subject.items, [TIME_ITEM, YEAR_ITEM, "NODE3000005"].map(Arc::<str>::from));
+        assert_eq!(subject.items, [YEAR_ITEM, TIME_ITEM, "NODE3000005"].map(Arc::<str>::from));
         assert!(Subject::new("ftp://x", []).is_err());
         assert!(Subject::new(PUBLIC_SERVER, ["two words".to_owned()]).is_err());
     }

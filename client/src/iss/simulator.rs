@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use prost_types::Timestamp;
 
+use super::clock::{TIME_ITEM as CLOCK, YEAR_ITEM as YEAR};
 use super::time::hours_text;
 use super::update::{LIVE_CLASS, Update};
 use crate::time::{days_to_year, year_of};
@@ -42,8 +43,6 @@ pub const UPDATES_PER_SECOND_MAX: u32 = 54;
 
 /// The most updates in a second of the items that may wait for the next one.
 const PATIENT_MAX: u32 = UPDATES_PER_SECOND_MAX - 5;
-const CLOCK: &str = "TIME_000001";
-const YEAR: &str = "TIME_000002";
 const LOST: &str = "1";
 const SECOND_MS: i64 = 1_000;
 /// Items that went silent speak again within so long.
@@ -111,6 +110,11 @@ impl Simulator {
             in_second: 0,
             ready: VecDeque::new(),
         };
+        // Before all others, which lack the year.
+        if simulator.clock_at.is_some() {
+            simulator.snapshot(start_ms, YEAR, simulator.year_said.to_string());
+            simulator.snapshot(start_ms, CLOCK, clock_value(start_ms));
+        }
         let own = [TANK_LEVEL, PROCESSOR_STATE, CLOCK, YEAR];
         for range in ranges::all().iter().filter(|range| is_wanted(&range.name)) {
             if own.contains(&&*range.name) {
@@ -123,10 +127,6 @@ impl Simulator {
                 simulator.due.push(Reverse((start_ms + wait_ms, simulator.items.len())));
             }
             simulator.items.push(item);
-        }
-        if simulator.clock_at.is_some() {
-            simulator.snapshot(start_ms, YEAR, simulator.year_said.to_string());
-            simulator.snapshot(start_ms, CLOCK, clock_value(start_ms));
         }
         if let Some(tank) = &mut simulator.tank {
             let now = tank.now();

@@ -6,8 +6,8 @@ use crate::time::{days_to_year, year_of};
 
 const NANOS_PER_HOUR: i128 = 3_600_000_000_000;
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
-/// The hours at which a year begins, and at which a leap year ends.
-const HOURS: std::ops::Range<u64> = 24..24 * 367;
+/// The hour at which a year begins.
+const FIRST_HOUR: u64 = 24;
 /// More digits than these overflow; the feed sends 11.
 const FRACTION_DIGITS_MAX: usize = 25;
 /// Digits of a number of hours.
@@ -21,31 +21,38 @@ pub fn event_time(year: i32, hours: &str) -> Option<Timestamp> {
     if !is_number(whole) || !is_number(fraction) || fraction.len() > FRACTION_DIGITS_MAX {
         return None;
     }
-    let whole = whole.parse().ok().filter(|whole| HOURS.contains(whole))?;
+    let whole = whole.parse().ok().filter(|whole| hours_of(year).contains(whole))?;
     let fraction_nanos = {
         let scale = 10_i128.pow(fraction.len() as u32);
         (fraction.parse::<i128>().ok()? * NANOS_PER_HOUR + scale / 2) / scale
     };
-    let nanos = i128::from(whole - HOURS.start) * NANOS_PER_HOUR + fraction_nanos;
+    let nanos = i128::from(whole - FIRST_HOUR) * NANOS_PER_HOUR + fraction_nanos;
     Some(Timestamp {
         seconds: days_to_year(year) * 86_400 + (nanos / NANOS_PER_SECOND) as i64,
         nanos: (nanos % NANOS_PER_SECOND) as i32,
     })
 }
 
-/// The time that hours of a year mean in the year that brings it nearest to another time. None where [`event_time`] is.
-pub fn nearest_time(hours: &str, to: &Timestamp) -> Option<Timestamp> {
-    let year = year_of(to);
-    let distance = |time: &Timestamp| (nanos(time) - nanos(to)).abs();
+/// The time that hours of a year mean in the latest year that does not bring it after another time. None where
+/// [`event_time`] is.
+pub fn latest_time(hours: &str, not_after: &Timestamp) -> Option<Timestamp> {
+    let year = year_of(not_after);
+    let is_past = |time: &Timestamp| nanos(time) <= nanos(not_after);
     // Hours of a leap year's last day mean nothing in the years around it.
-    (year - 1..=year + 1).filter_map(|year| event_time(year, hours)).min_by_key(distance)
+    (year - 8..=year).rev().filter_map(|year| event_time(year, hours)).find(is_past)
+}
+
+/// The whole hours that a year has.
+fn hours_of(year: i32) -> std::ops::Range<u64> {
+    let days = (days_to_year(year + 1) - days_to_year(year)).unsigned_abs();
+    FIRST_HOUR..FIRST_HOUR + 24 * days
 }
 
 /// The hours of its year that a time means, as the feed words them: 15 digits, without zeros at the end. None before the
 /// year 1.
 pub fn hours_text(time: &Timestamp) -> Option<String> {
     let year_begin = i128::from(days_to_year(year_of(time))) * 86_400 * NANOS_PER_SECOND;
-    let nanos = nanos(time) - year_begin + i128::from(HOURS.start) * NANOS_PER_HOUR;
+    let nanos = nanos(time) - year_begin + i128::from(FIRST_HOUR) * NANOS_PER_HOUR;
     let whole = nanos / NANOS_PER_HOUR;
     let whole_digits = whole.checked_ilog10()? + 1;
     let places = DIGITS.checked_sub(whole_digits)?;
@@ -113,16 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_year_is_taken_around_new_year() {
-        let nearest = |hours, to| {
-            let to = crate::time::parse_rfc3339(to).unwrap();
-            nearest_time(hours, &to).as_ref().map(rfc3339).unwrap()
+    fn the_latest_year_is_taken_that_is_not_too_late() {
+        let latest = |hours, not_after| {
+            let not_after = crate::time::parse_rfc3339(not_after).unwrap();
+            latest_time(hours, &not_after).as_ref().map(rfc3339).unwrap()
         };
-        assert_eq!(nearest("8783.9", "2019-01-01T00:00:10Z"), "2018-12-31T23:54:00Z");
-        assert_eq!(nearest("24", "2018-12-31T23:59:50Z"), "2019-01-01T00:00:00Z");
-        assert_eq!(nearest("8807.5", "2025-01-01T00:00:00Z"), "2024-12-31T23:30:00Z");
-        assert_eq!(nearest("1440", "2024-02-29T12:00:00Z"), "2024-02-29T00:00:00Z");
-        assert_eq!(nearest("1440", "2023-03-01T12:00:00Z"), "2023-03-01T00:00:00Z");
+        assert_eq!(latest("8783.9", "2019-01-01T00:00:10Z"), "2018-12-31T23:54:00Z");
+        assert_eq!(latest("24", "2018-12-31T23:59:50Z"), "2018-01-01T00:00:00Z");
+        assert_eq!(latest("24", "2019-01-01T00:00:00Z"), "2019-01-01T00:00:00Z");
+        assert_eq!(latest("1440", "2024-02-29T12:00:00Z"), "2024-02-29T00:00:00Z");
+        assert_eq!(latest("1440", "2023-03-01T12:00:00Z"), "2023-03-01T00:00:00Z");
+        // Only a leap year has such a day.
+        assert_eq!(latest("8807.5", "2025-01-01T00:00:00Z"), "2024-12-31T23:30:00Z");
+        assert_eq!(latest("8807.5", "2027-12-31T23:59:59Z"), "2024-12-31T23:30:00Z");
+        assert_eq!(event_time(2023, "8784"), None);
     }
 
     #[test]
@@ -149,13 +160,13 @@ mod tests {
             prop_assert_eq!(hours_text(&event_time(year, text).unwrap()).unwrap(), text);
         }
 
-        /// A time less than half a year away is found whatever year it is in; also one that lies before the last.
+        /// A time less than a year ago is found whatever year it is in.
         #[test]
-        fn a_time_within_half_a_year_is_found(
-            to in 0..4_102_444_800_i64, away in -15_724_800..15_724_800_i64, nanos in 0..1_000_000_000,
+        fn a_time_within_a_year_is_found(
+            to in 0..4_102_444_800_i64, ago in 1..365 * 86_400_i64, nanos in 0..1_000_000_000,
         ) {
-            let time = Timestamp { seconds: to + away, nanos };
-            let found = nearest_time(&hours_text(&time).unwrap(), &Timestamp { seconds: to, nanos: 0 }).unwrap();
+            let time = Timestamp { seconds: to - ago, nanos };
+            let found = latest_time(&hours_text(&time).unwrap(), &Timestamp { seconds: to, nanos: 0 }).unwrap();
             let difference = (super::nanos(&found) - super::nanos(&time)).abs();
             // Half of the last of 15 digits.
             prop_assert!(difference <= 18, "{difference} ns");
@@ -164,7 +175,7 @@ mod tests {
         #[test]
         fn hours_come_back_digit_by_digit(
             year in 1970..2100_i32,
-            whole in HOURS,
+            whole in FIRST_HOUR..FIRST_HOUR + 24 * 365,
             fraction in 0..100_000_000_000_u64,
             digits in 1..=11_usize,
         ) {

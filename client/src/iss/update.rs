@@ -20,6 +20,11 @@ pub enum SessionEvent {
         /// With what, for people.
         source: String,
     },
+    /// Updates come again, in the same session: nothing is repeated, and what was so before the interruption still is.
+    Recovered {
+        /// With what, for people.
+        source: String,
+    },
     /// An item was updated.
     Update(Update),
     /// No updates come until it is connected again, which the source sees to by itself.

@@ -54,6 +54,14 @@ async fn the_same_seed_and_begin_are_the_same_telemetry() {
         let feed = Feed::start(&mut command);
         let mut events = simulated(&server, 5_000).await;
         drop(feed);
+        // The year is that of the beginning, from the first event on, whenever this runs.
+        let begin = 1_767_225_600;
+        let seconds = events.iter().map(|event| event.event_time.as_ref().expect("a time").seconds);
+        assert!(
+            seconds.clone().all(|seconds| (begin..begin + 3_600).contains(&seconds)),
+            "{:?}",
+            seconds.min()
+        );
         for event in &mut events {
             // What is of this life, or depends on the moment.
             (event.offset, event.ingest_time, event.quality) = (0, None, 0);

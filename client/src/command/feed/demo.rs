@@ -13,7 +13,7 @@ use super::running;
 
 /// Brings telemetry of a simulated station in, until it is stopped: nothing of it is real.
 ///
-/// The items are those of the International Space Station, with values as they were recorded, a urine tank that is filled and
+/// The items are 254 of those of the International Space Station, with values as they were recorded, a urine tank that is filled and
 /// emptied, and losses of signal. Their signals begin with demo/, the source of their events is demo, and how the feed is,
 /// _feed/demo says. Run one of a log only: or `feed = "demo"` in the server's settings.
 #[derive(Debug, Args)]

@@ -74,8 +74,14 @@ impl<'a> Intake<'a> {
                 SessionEvent::Update(update) => self.update(&update).await,
                 SessionEvent::Connected { source } => {
                     self.figures.connected();
-                    let change = self.contact.connected(source, now());
+                    let change = self.contact.connected(source, now(), Instant::now());
                     self.say(Some(change)).await;
+                }
+                SessionEvent::Recovered { source } => {
+                    self.figures.connected();
+                    for change in self.contact.recovered(source, now(), Instant::now()) {
+                        self.say(Some(change)).await;
+                    }
                 }
                 SessionEvent::Disconnected { reason } => {
                     tracing::warn!(reason, "the feed has no session");
