@@ -53,8 +53,8 @@ impl Screen {
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let [head, ingest, middle, rest, foot] = Layout::vertical([
             Constraint::Length(1),
-            Constraint::Length(6),
-            Constraint::Length(9),
+            Constraint::Length(5),
+            Constraint::Length(10),
             Constraint::Min(3),
             Constraint::Length(1),
         ])
@@ -109,55 +109,55 @@ impl Screen {
     }
 }
 
-fn boxed<'a>(title: &'a str, lines: Vec<(String, String)>) -> Paragraph<'a> {
+/// A box of lines that are whole where three of them share a terminal's usual 80 columns.
+fn boxed<'a>(title: &'a str, lines: Vec<(&'a str, String)>) -> Paragraph<'a> {
     let lines = lines
         .into_iter()
-        .map(|(label, text)| Line::from(vec![Span::styled(format!("{label:13}"), LABEL), Span::raw(text)]));
+        .map(|(label, text)| Line::from(vec![Span::styled(format!("{label:12}"), LABEL), Span::raw(text)]));
     Paragraph::new(lines.collect::<Vec<_>>()).block(Block::bordered().title(title))
 }
 
-fn commit_lines(figures: &Figures) -> Vec<(String, String)> {
+fn commit_lines(figures: &Figures) -> Vec<(&str, String)> {
     let commits = &figures.commits;
-    let latency = |latency: Option<f64>| latency.map_or_else(|| "-".to_owned(), milliseconds);
-    let mut lines = vec![
-        ("per second".to_owned(), rate(commits.per_second)),
-        ("events each".to_owned(), commits.events.map_or_else(|| "-".to_owned(), rate)),
-        ("p50 · p99".to_owned(), format!("{} · {}", latency(commits.median), latency(commits.p99))),
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let lines = [
+        ("per second", rate(commits.per_second)),
+        ("events each", or_none(commits.events.map(rate))),
+        ("p50", or_none(commits.median.map(milliseconds))),
+        ("p99", or_none(commits.p99.map(milliseconds))),
     ];
-    let parts = commits.parts.iter().map(|(part, mean)| format!("{part} {}", milliseconds(*mean)));
-    let mut parts: Vec<_> = parts.collect();
-    // Two on a line, as many as there are.
-    let rows = parts.chunks_mut(2).map(|pair| (String::new(), pair.join(" · ")));
-    lines.extend(rows);
-    lines
+    let parts = commits.parts.iter().map(|(part, mean)| (part.as_str(), milliseconds(*mean)));
+    lines.into_iter().chain(parts).collect()
 }
 
-fn reader_lines(figures: &Figures) -> Vec<(String, String)> {
+fn reader_lines(figures: &Figures) -> Vec<(&str, String)> {
     let (readers, calls) = (&figures.readers, &figures.calls);
-    let subscribers = readers.subscribers.iter().map(|(state, count)| format!("{count} {state}"));
-    vec![
-        ("delivered".to_owned(), format!("{} events/s", rate(readers.events_per_second))),
-        ("subscribers".to_owned(), subscribers.collect::<Vec<_>>().join(", ")),
-        ("calls".to_owned(), format!("{}/s", rate(calls.per_second))),
-        ("errors".to_owned(), format!("{}/s", rate(calls.errors_per_second))),
-        ("in flight".to_owned(), rate(calls.in_flight)),
-    ]
+    let mut lines = vec![("delivered", format!("{}/s", rate(readers.events_per_second)))];
+    let states = readers.subscribers.iter().map(|(state, count)| format!("{count} {state}"));
+    lines.extend(std::iter::once("subscribers").chain(std::iter::repeat("")).zip(states));
+    if let Some(mirrored) = figures.mirrored_offset {
+        lines.push(("mirrored to", grouped(mirrored as u64)));
+    }
+    lines.extend([
+        ("calls", format!("{}/s", rate(calls.per_second))),
+        ("errors", format!("{}/s", rate(calls.errors_per_second))),
+        ("in flight", rate(calls.in_flight)),
+    ]);
+    lines
 }
 
-fn server_lines(figures: &Figures) -> Vec<(String, String)> {
+fn server_lines(figures: &Figures) -> Vec<(&str, String)> {
     let (log, process) = (&figures.log, &figures.process);
-    let mut lines = vec![
-        ("head".to_owned(), grouped(log.head as u64)),
-        ("on disk".to_owned(), format!("{}, {:.1} B/event", bytes(log.disk_bytes), log.event_disk_bytes)),
-        ("segments".to_owned(), format!("{} sealed, {} raw", log.sealed_segments, log.raw_segments)),
-        ("signals".to_owned(), grouped(log.signals as u64)),
-        ("processors".to_owned(), format!("{:.2} busy", process.processors)),
-        ("memory".to_owned(), format!("{}, {} files", bytes(process.memory_bytes), process.open_files)),
-    ];
-    if let Some(mirrored) = figures.mirrored_offset {
-        lines.push(("mirrored to".to_owned(), grouped(mirrored as u64)));
-    }
-    lines
+    vec![
+        ("head", grouped(log.head as u64)),
+        ("on disk", bytes(log.disk_bytes)),
+        ("per event", format!("{:.1} B", log.event_disk_bytes)),
+        ("segments", format!("{} + {} raw", log.sealed_segments, log.raw_segments)),
+        ("signals", grouped(log.signals as u64)),
+        ("processors", format!("{:.2} busy", process.processors)),
+        ("memory", bytes(process.memory_bytes)),
+        ("open files", grouped(process.open_files as u64)),
+    ]
 }
 
 fn consumer_table(figures: &Figures) -> Table<'_> {
@@ -228,10 +228,13 @@ mod tests {
             "downlink-server 1.2.3",
             "disk full",
             "25,000 events/s",
-            "250",
-            "1.50 · 1.99 ms",
+            "per second  250",
+            "p50         1.50 ms",
+            "p99         1.99 ms",
+            "sync        1.50 ms",
             "3 live",
             "51,000",
+            "4.28 MiB",
             "32.00 MiB",
             "far",
             "90 s",
