@@ -61,6 +61,11 @@ impl Server {
         self.log.lock().unwrap()
     }
 
+    /// Who has appended by stream, each once for every epoch.
+    pub(crate) fn producers(&self) -> Vec<(String, u64)> {
+        self.log().producers.keys().cloned().collect()
+    }
+
     /// As kill -9 does it: connections break, nothing is said.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {

@@ -57,8 +57,9 @@ settings! {
     log_format: LogFormat = LogFormat::Auto;
     /// Where they go: "stderr", or "stdout", beside the lines that scripts wait for.
     log_output: LogOutput = LogOutput::Stderr;
-    /// Which log lines are written, such as "info" or "warn,downlink_server=debug".
-    log_filter: String = "info".to_owned();
+    /// Which log lines are written, such as "info" or "warn,downlink_server=debug". Of the feed's session only errors by default: what
+    /// becomes of it, the feed says itself.
+    log_filter: String = "info,lightstreamer_rs=error".to_owned();
 
     /// Who takes traces, by OTLP over gRPC, such as Jaeger on "http://127.0.0.1:4317". Empty: nobody.
     trace_endpoint: String = String::new();
@@ -296,7 +297,7 @@ settings! {
     feed_server_url: String = "https://push.lightstreamer.com".to_owned();
     /// The items wanted of it by their names, such as ["NODE3000005"]; with commas in a flag. Empty: all that are known.
     feed_items: Globs = Globs(Vec::new());
-    /// Events between it and the log. While the log cannot take more, the newest of each signal are kept.
+    /// Events between it and the log. While the log cannot take more, older ones give way to newer ones of their signals.
     feed_buffer_events_max: usize = 65_536, 1_024..=10_000_000;
     /// Events after which the rollups that aggregates are answered from are saved. Fewer are rolled up in memory.
     rollup_events: u64 = LOG.rollup_events, 1_000..=1 << 30;

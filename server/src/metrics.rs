@@ -120,10 +120,10 @@ metrics! {
 
     /// Updates that the feed has received. Here and below: only with a feed in the server's process, by its name.
     FEED_UPDATES: Counter "downlink_feed_updates_total" "" ["feed"];
-    /// Those of them that did not get into the log: known (it had them), rejected (they make no sense), merged (newer ones came
-    /// while the log could not be reached).
+    /// Updates that did not get into the log: known (it had them), rejected (they make no sense); and events that did not: refused (by
+    /// the log), merged (newer ones of their signals came while the log could not be reached).
     FEED_LEFT_OUT: Counter "downlink_feed_left_out_total" "" ["feed", "reason"];
-    /// Those that came after newer ones of the same item. They are kept.
+    /// Updates that came after newer ones of the same item. They are kept.
     FEED_LATE: Counter "downlink_feed_late_total" "" ["feed"];
     /// How often the source was connected to again.
     FEED_RECONNECTS: Counter "downlink_feed_reconnects_total" "" ["feed"];

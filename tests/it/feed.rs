@@ -1,5 +1,6 @@
 //! Feeds as their users run them: in the server's process, and beside it.
 
+mod contact;
 mod day;
 mod garbage;
 mod simulated;
@@ -111,6 +112,17 @@ async fn beside_the_server_it_outlives_the_server() {
     feed.says(&["the feed cannot reach the log"]);
     let _server = Server::start_at(dir.path(), &address);
     feed.says(&["the feed reaches the log again"]);
+    feed.terminate();
+}
+
+#[tokio::test]
+async fn an_item_that_the_station_is_not_known_to_have_is_named() {
+    let (dir, nowhere) = (tempfile::tempdir().unwrap(), nowhere());
+    let server = Server::start(dir.path());
+    let mut command = downlink(&server.url());
+    let feed =
+        Feed::start(command.args(["feed", "iss", "--server", &nowhere, "--item", "NODE3000005,NODE3OOOO05"]));
+    feed.says(&["NODE3OOOO05", "is it spelt right?"]);
     feed.terminate();
 }
 

@@ -37,7 +37,7 @@ async fn lines_are_json_where_nobody_looks_on_and_the_filter_can_be_changed_at_a
     let dir = tempfile::tempdir().unwrap();
     let server = Server::spawn(command(dir.path())).unwrap();
     server.says(&["\"message\":\"log opened\"", "\"level\":\"INFO\"", "\"timestamp\":\""]).await;
-    assert_eq!(get(server.http(), "/log_filter").body, "info\n");
+    assert_eq!(get(server.http(), "/log_filter").body, "info,lightstreamer_rs=error\n");
     // A level that is none, what would silence the log by mistake, and a pattern that would take all memory.
     for wrong in ["downlink_server=loud", "inof", "", "warn,[x{y=.*a........................}"] {
         assert_eq!(put(&server, wrong), 400, "{wrong}");

@@ -39,6 +39,7 @@ fn the_first_five_minutes_work_as_written() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     assert!(out.contains("NODE3000005"), "the commands said nothing of the tank:\n{out}");
+    assert!(!err.contains("no event matches"), "a command found nothing:\n{err}");
     let tank = std::fs::read_to_string(dir.join("tank.csv")).expect("the export");
     // A header, and what tests/data/README.md says of the tank.
     assert_eq!(tank.lines().count(), 1 + 88);

@@ -63,6 +63,13 @@ mod tests {
     }
 
     #[test]
+    fn those_who_fail_together_do_not_come_back_together() {
+        let delays: std::collections::HashSet<_> =
+            (0..20).map(|_| Breaker::default().failed(Duration::ZERO)).collect();
+        assert!(delays.len() > 10, "{delays:?}");
+    }
+
+    #[test]
     fn only_a_session_that_lasts_is_a_success() {
         let mut breaker = Breaker::default();
         for _ in 0..FAILURES_MAX {

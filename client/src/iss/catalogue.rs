@@ -37,6 +37,11 @@ pub fn items() -> Vec<String> {
     DEFINITIONS.iter().map(|signal| signal.name.clone()).collect()
 }
 
+/// Whether there is such an item, as far as is known.
+pub fn is_known(item: &str) -> bool {
+    NATURES.contains_key(item)
+}
+
 /// What the values of an item are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use downlink_proto::v1::position::At;
 use downlink_proto::v1::read_response::Frame;
-use downlink_proto::v1::{Filter, GetLatestRequest, Position, ReadRequest};
+use downlink_proto::v1::{ErrorReason, Filter, GetLatestRequest, Position, ReadRequest};
 use futures::FutureExt as _;
 use futures::future::FusedFuture as _;
 use tokio::sync::oneshot;
@@ -36,6 +36,9 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// The log's last events that are looked through for what a source may repeat.
 const LOOKED_BACK_EVENTS: u64 = 10_000;
+
+/// How much a feed holds, unless it is told otherwise: half an hour of the station's telemetry.
+pub const BUFFER_EVENTS_MAX: usize = 1 << 16;
 
 /// What a feed is called, and what it may hold.
 #[derive(Clone, Debug)]
@@ -68,8 +71,7 @@ impl Options {
             name: name.to_owned(),
             prefix: prefix.to_owned(),
             source: source.to_owned(),
-            // Half an hour of the station's telemetry.
-            buffer_events_max: 1 << 16,
+            buffer_events_max: BUFFER_EVENTS_MAX,
             patience: Duration::from_secs(5),
         }
     }
@@ -104,7 +106,7 @@ pub async fn run(
     figures.begin();
     // Not earlier: what a former life of this feed had under way is in the log by now, or never will be.
     let known = known(client, &options.prefix).await?;
-    let buffer = Buffer::new(options.buffer_events_max, options.patience);
+    let buffer = Buffer::new(options.buffer_events_max, options.patience, &options.state_signal());
     let progress = appender.progress();
     let (stopped, stopping) = oneshot::channel();
     let intake = async {
@@ -166,7 +168,15 @@ pub async fn keep<S: Source>(
             return None;
         }
         let delay = breaker.failed(start.elapsed());
-        tracing::warn!(%error, feed = options.name, "the feed cannot append; trying again in {delay:.1?}");
+        let feed = &options.name;
+        if error.reason() == Some(ErrorReason::ProducerFenced) {
+            tracing::warn!(
+                feed,
+                "another feed of this name has begun on this log: stop one of them; trying again in {delay:.1?}"
+            );
+        } else {
+            tracing::warn!(%error, feed, "the feed cannot append; trying again in {delay:.1?}");
+        }
         tokio::select! {
             () = &mut stop => return None,
             () = tokio::time::sleep(delay) => {}

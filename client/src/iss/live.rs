@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
+use super::catalogue;
 use super::clock::{TIME_ITEM, YEAR_ITEM};
 use super::update::{SessionEvent, Source, Update};
 
@@ -119,6 +120,9 @@ impl Subject {
 
     /// Opens sessions, one after the other, until the source is dropped. Within a runtime.
     pub fn open(&self) -> Live {
+        for item in self.items.iter().filter(|item| !catalogue::is_known(item)) {
+            tracing::warn!(%item, "the station is not known to have this item: is it spelt right?");
+        }
         let (sender, events) = mpsc::channel(EVENTS_AHEAD);
         // The task "live session" ends with its reader.
         let session = tokio::spawn(self.clone().keep(sender));

@@ -5,7 +5,10 @@ use std::sync::Arc;
 /// The `Status.Class` of a value that is live.
 pub const LIVE_CLASS: &str = "24";
 
-/// Where the feed comes from: a live session, a recording, a simulator. Whoever takes updates knows no difference.
+/// Where the feed comes from: a live session, or a simulator. Whoever takes updates knows no difference.
+///
+/// A recording is none: each of its rows goes into the log, also those that the station's server has repeated, and by its place in
+/// the file a row is known again from its first to its last. A source has no places.
 pub trait Source: Send {
     /// The next thing that happens; waits for it. After [`SessionEvent::Ended`] it is not asked again. Nothing is lost if
     /// the caller stops waiting.

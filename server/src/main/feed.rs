@@ -1,6 +1,7 @@
 //! The feed in the server's process: a client of its API like any other.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use downlink_client::iss::live::Subject;
 use downlink_client::iss::simulator::Demo;
 use downlink_server::config::{self, Config};
 use downlink_server::{FeedFigures, Server};
+use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -62,18 +64,23 @@ impl Feed {
         server.tell_feed(name, move || told(&shown.snapshot()));
         let url = format!("http://{}", reachable(server.address()));
         let (stop, stopped) = oneshot::channel();
-        // The task "feed" ends when it is told to stop.
-        let task = tokio::spawn(async move {
+        let feeding = async move {
             let stopped = async {
                 let _: Result<(), _> = stopped.await;
             };
             match source {
                 Source::Live(subject) => {
-                    feed::keep(&url, || subject.open(), &options, &figures, stopped).await;
+                    feed::keep(&url, || subject.open(), &options, &figures, stopped).await
                 }
                 Source::Simulated => {
-                    feed::keep(&url, || Demo::new(DEMO_SEED), &options, &figures, stopped).await;
+                    feed::keep(&url, || Demo::new(DEMO_SEED), &options, &figures, stopped).await
                 }
+            }
+        };
+        // The task "feed" ends when it is told to stop.
+        let task = tokio::spawn(async move {
+            if AssertUnwindSafe(feeding).catch_unwind().await.is_err() {
+                tracing::error!(feed = name, "a defect has ended the feed: the server goes on without it");
             }
         });
         Running { stop, task }
@@ -85,9 +92,8 @@ impl Running {
     pub(super) async fn stop(self) {
         // If it has ended by itself, there is nothing to tell it.
         let _ = self.stop.send(());
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the feed was ended by a defect");
-        }
+        // What ended it has been told when it happened.
+        let _ = self.task.await;
     }
 }
 
@@ -106,8 +112,9 @@ fn told(snapshot: &Snapshot) -> FeedFigures {
     let bounds = LATENCY_BOUNDS.into_iter().map(Some).chain([None]);
     FeedFigures {
         updates: snapshot.updates,
-        known: snapshot.duplicates,
-        rejected: snapshot.rejects,
+        known: snapshot.known,
+        rejected: snapshot.rejected,
+        refused: snapshot.refused,
         merged: snapshot.merged,
         late: snapshot.late,
         reconnects: snapshot.reconnects,
@@ -121,6 +128,14 @@ fn told(snapshot: &Snapshot) -> FeedFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use downlink_client::iss::live::PUBLIC_SERVER;
+
+    #[test]
+    fn the_settings_defaults_are_those_of_the_command() {
+        let config = Config::standard();
+        assert_eq!(config.feed_buffer_events_max, feed::BUFFER_EVENTS_MAX);
+        assert_eq!(config.feed_server_url, PUBLIC_SERVER);
+    }
 
     #[test]
     fn a_server_is_reached_where_it_listens() {

@@ -16,7 +16,9 @@ pub struct FeedFigures {
     pub known: u64,
     /// Those that made no sense.
     pub rejected: u64,
-    /// Those that gave way to newer ones.
+    /// Events that the log has refused.
+    pub refused: u64,
+    /// Events that gave way to newer ones.
     pub merged: u64,
     /// Those that came after newer ones of the same item.
     pub late: u64,
@@ -53,9 +55,13 @@ impl Feed {
         let Some((name, figures)) = self.0.get() else { return };
         let figures = figures();
         page.number(&FEED_UPDATES, &[name], figures.updates);
-        for (reason, count) in
-            [("known", figures.known), ("rejected", figures.rejected), ("merged", figures.merged)]
-        {
+        let left_out = [
+            ("known", figures.known),
+            ("rejected", figures.rejected),
+            ("refused", figures.refused),
+            ("merged", figures.merged),
+        ];
+        for (reason, count) in left_out {
             page.number(&FEED_LEFT_OUT, &[name, reason], count);
         }
         page.number(&FEED_LATE, &[name], figures.late);

@@ -4,6 +4,7 @@ use downlink_proto::v1::value::Kind;
 use futures::StreamExt as _;
 
 use crate::harness::{Server, soon};
+use crate::http::wait_for;
 use crate::lightstreamer::{Plan, StandIn, Trouble, update};
 
 /// How many servers run at once.
@@ -106,6 +107,19 @@ async fn survives(garbage: Trouble) {
         }
     };
     soon(&shown, both_are_there).await;
+}
+
+#[tokio::test]
+async fn what_is_rejected_is_shown_with_its_text_and_counted() {
+    let updates = ["full", "1"].map(|value| update(TANK, "6844.3", value));
+    let stand_in = StandIn::start(Plan::new(updates.into_iter()).awaiting_items(3)).await;
+    let url = format!("feed_server_url={}", stand_in.url());
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["--feed", "iss", "--set", &url, "--set", "feed_items=NODE3000005"];
+    let server = Server::start_with(dir.path(), settings);
+    server.says(&["an update of the feed was rejected", TANK, "6844.3", "full"]).await;
+    let rejected = "downlink_feed_left_out_total{feed=\"iss\",reason=\"rejected\"} 1\n";
+    wait_for(server.http(), "/metrics", |answer| answer.body.contains(rejected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

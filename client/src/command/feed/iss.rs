@@ -2,7 +2,7 @@
 
 use clap::Args;
 use downlink_client::iss::catalogue;
-use downlink_client::iss::feed::Options;
+use downlink_client::iss::feed::{BUFFER_EVENTS_MAX, Options};
 use downlink_client::iss::live::{PUBLIC_SERVER, Subject};
 
 use super::super::Context;
@@ -21,14 +21,15 @@ pub(in crate::command) struct Iss {
     /// The Lightstreamer server with the telemetry.
     #[arg(long, value_name = "URL", default_value = PUBLIC_SERVER)]
     server: String,
-    /// An item that is wanted; may be repeated. By default all that are known.
-    #[arg(long, value_name = "PUI")]
+    /// An item that is wanted; may be repeated, or several with commas between them. By default all that are known.
+    #[arg(long, value_name = "PUI", value_delimiter = ',')]
     item: Vec<String>,
     /// What the signals' names begin with.
     #[arg(long, default_value = "iss/")]
     prefix: String,
-    /// Events between the session and the log. While the log cannot be reached for longer, the newest of each signal are kept.
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1024..=10_000_000))]
+    /// Events between the session and the log. While the log cannot be reached for longer, older events give way to newer ones of their
+    /// signals.
+    #[arg(long, value_name = "N", default_value_t = BUFFER_EVENTS_MAX as u32, value_parser = clap::value_parser!(u32).range(1024..=10_000_000))]
     buffer_events: u32,
 }
 

@@ -1,4 +1,5 @@
-//! What waits between the session and the log: a bounded queue that, when the log stays away, keeps the newest of each signal.
+//! What waits between the session and the log: a bounded queue that, when the log stays away, keeps the newest of each signal,
+//! and every state of the feed as long as anything else can give way.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -49,6 +50,8 @@ pub(super) struct Buffer {
     filled: Notify,
     /// The putter: there is room.
     emptied: Notify,
+    /// The signal whose events give way last: nothing repeats them.
+    precious: Arc<str>,
     events_max: usize,
     /// How long the putter waits while nothing is taken, before events are merged.
     patience: Duration,
@@ -65,9 +68,10 @@ struct State {
 }
 
 impl Buffer {
-    pub(super) fn new(events_max: usize, patience: Duration) -> Self {
+    pub(super) fn new(events_max: usize, patience: Duration, precious: &str) -> Self {
         let (filled, emptied) = (Notify::new(), Notify::new());
-        Self { state: Mutex::default(), filled, emptied, events_max: events_max.max(1), patience }
+        let (precious, events_max) = (precious.into(), events_max.max(1));
+        Self { state: Mutex::default(), filled, emptied, precious, events_max, patience }
     }
 
     /// Puts an event in. Waits for room, but not for long while none is made: then older events give way to newer ones.
@@ -82,7 +86,7 @@ impl Buffer {
         // Before room is made: it may be this event that makes an older one give way.
         *state.counts.entry(Arc::clone(&signal)).or_default() += 1;
         if state.events.len() >= self.events_max {
-            state.make_room();
+            state.make_room(&self.precious);
         }
         state.events.push_back((signal, waiting));
         drop(state);
@@ -141,11 +145,18 @@ impl Buffer {
 }
 
 impl State {
-    /// Leaves out the oldest event that a newer one of its signal follows; if there is none, the oldest.
-    fn make_room(&mut self) {
-        let is_followed =
-            |(signal, _): &(Arc<str>, Waiting)| self.counts.get(signal).is_some_and(|count| *count > 1);
-        let place = self.events.iter().position(is_followed).unwrap_or(0);
+    /// Leaves out the oldest event that a newer one of its signal follows, of another signal than the precious one if there is
+    /// any; if there is none, the oldest.
+    fn make_room(&mut self, precious: &str) {
+        let mut followed = self
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(_, (signal, _))| self.counts.get(signal).is_some_and(|count| *count > 1));
+        let first = followed.next();
+        let is_usual = |found: &(usize, &(Arc<str>, Waiting))| *found.1.0 != *precious;
+        let usual = first.filter(is_usual).or_else(|| followed.find(is_usual));
+        let place = usual.or(first).map_or(0, |(place, _)| place);
         let Some((signal, waiting)) = self.events.remove(place) else { return };
         self.forget(&signal);
         let time = waiting.event.event_time.unwrap_or_default();
@@ -185,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_of_each_signal_stays() {
-        let buffer = Buffer::new(4, Duration::ZERO);
+        let buffer = Buffer::new(4, Duration::ZERO, "state");
         for (seconds, signal) in ["slow", "fast", "fast", "fast", "fast", "fast", "other"].iter().enumerate()
         {
             buffer.push(normal(signal, seconds as i64), Instant::now()).await;
@@ -199,8 +210,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn states_stay_as_long_as_anything_else_can_give_way() {
+        let buffer = Buffer::new(4, Duration::ZERO, "state");
+        for (seconds, signal) in ["state", "fast", "state", "fast", "state"].iter().enumerate() {
+            buffer.push(normal(signal, seconds as i64), Instant::now()).await;
+        }
+        assert_eq!(buffer.take_merged().unwrap().first.seconds, 1, "the older one of the fast signal");
+        buffer.push(normal("state", 5), Instant::now()).await;
+        assert_eq!(buffer.take_merged().unwrap().first.seconds, 0, "bounded all the same");
+        let left = [("state", 2), ("fast", 3), ("state", 4), ("state", 5)];
+        assert_eq!(drain(&buffer).await, left.map(|(name, at)| (name.to_owned(), at)));
+    }
+
+    #[tokio::test]
     async fn room_that_is_made_in_time_is_waited_for() {
-        let buffer = Buffer::new(2, Duration::from_secs(3600));
+        let buffer = Buffer::new(2, Duration::from_secs(3600), "state");
         let put = async {
             for seconds in 0..100 {
                 buffer.push(normal("fast", seconds), Instant::now()).await;
@@ -225,7 +249,7 @@ mod tests {
         fn nothing_is_lost_uncounted(signals in prop::collection::vec(0..6_u8, 0..200), events_max in 6..20_usize) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let (left, merged) = runtime.block_on(async {
-                let buffer = Buffer::new(events_max, Duration::ZERO);
+                let buffer = Buffer::new(events_max, Duration::ZERO, "state");
                 for (seconds, signal) in signals.iter().enumerate() {
                     buffer.push(normal(&signal.to_string(), seconds as i64), Instant::now()).await;
                     assert!(buffer.len() <= events_max);

@@ -98,7 +98,7 @@ impl<'a> Deliver<'a> {
 
     fn tell_refusals(&mut self) {
         for refused in self.appender.take_rejections() {
-            self.figures.rejected(u64::from(refused.events));
+            self.figures.refused(u64::from(refused.events));
             tracing::warn!(%refused, "the log has refused events of the feed");
         }
     }

@@ -29,9 +29,10 @@ pub const LATENCY_BOUNDS: [Duration; 12] = [
 #[derive(Debug, Default)]
 pub struct Figures {
     updates: AtomicU64,
-    duplicates: AtomicU64,
+    known: AtomicU64,
     late: AtomicU64,
-    rejects: AtomicU64,
+    rejected: AtomicU64,
+    refused: AtomicU64,
     merged: AtomicU64,
     connections: AtomicU64,
     buffered: AtomicU64,
@@ -45,12 +46,14 @@ pub struct Snapshot {
     /// Updates received.
     pub updates: u64,
     /// Those of them that the log had already.
-    pub duplicates: u64,
+    pub known: u64,
     /// Those that came after newer ones of the same item; they are kept.
     pub late: u64,
-    /// Those that made no sense, or that the log refused.
-    pub rejects: u64,
-    /// Those that gave way to newer ones because the log could not be reached.
+    /// Those that made no sense.
+    pub rejected: u64,
+    /// Events that the log has refused.
+    pub refused: u64,
+    /// Events that gave way to newer ones of their signals because the log could not be reached.
     pub merged: u64,
     /// Sessions begun after the first.
     pub reconnects: u64,
@@ -70,9 +73,10 @@ impl Figures {
         let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         Snapshot {
             updates: of(&self.updates),
-            duplicates: of(&self.duplicates),
+            known: of(&self.known),
             late: of(&self.late),
-            rejects: of(&self.rejects),
+            rejected: of(&self.rejected),
+            refused: of(&self.refused),
             merged: of(&self.merged),
             reconnects: of(&self.connections).saturating_sub(1),
             buffered: of(&self.buffered),
@@ -87,15 +91,19 @@ impl Figures {
     }
 
     pub(super) fn known(&self) {
-        add(&self.duplicates, 1);
+        add(&self.known, 1);
     }
 
     pub(super) fn came_late(&self) {
         add(&self.late, 1);
     }
 
-    pub(super) fn rejected(&self, count: u64) {
-        add(&self.rejects, count);
+    pub(super) fn rejected(&self) {
+        add(&self.rejected, 1);
+    }
+
+    pub(super) fn refused(&self, count: u64) {
+        add(&self.refused, count);
     }
 
     pub(super) fn merged(&self, count: u64) {
@@ -162,11 +170,11 @@ impl Latency {
 
 impl std::fmt::Display for Snapshot {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { updates, duplicates, late, rejects, merged, reconnects, buffered, .. } = self;
+        let Self { updates, known, late, rejected, refused, merged, reconnects, buffered, .. } = self;
         write!(
             out,
-            "{updates} updates, {duplicates} of them known, {late} late, {rejects} rejected, {merged} merged; \
-             {buffered} waiting, {reconnects} reconnects"
+            "{updates} updates, {known} of them known, {late} late, {rejected} rejected; {refused} events refused by the log, \
+             {merged} merged, {buffered} waiting, {reconnects} reconnects"
         )?;
         let samples = self.latencies.iter().sum::<u64>();
         if let Some(mean) = self.latency_sum.as_micros().checked_div(u128::from(samples)) {

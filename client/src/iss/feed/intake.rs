@@ -105,7 +105,7 @@ impl<'a> Intake<'a> {
         let normal = match self.normaliser.event(update, &self.clock, self.contact.repeats(), &now) {
             Ok(normal) => normal,
             Err(reject) => {
-                self.figures.rejected(1);
+                self.figures.rejected();
                 self.rejects.show(update, reject);
                 return;
             }

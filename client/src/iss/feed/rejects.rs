@@ -1,4 +1,4 @@
-//! What made no sense, into the server's own log lines: enough to see what it is, never a flood.
+//! What made no sense, into log lines: a few with their texts to see what it is, the others counted, never a flood.
 
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ pub(super) struct Rejects {
 impl Rejects {
     /// Shows an update that was rejected, with its raw text, unless many were shown lately.
     pub(super) fn show(&mut self, update: &Update, reject: Reject) {
-        if !self.is_shown(Instant::now()) {
+        let Verdict { is_shown, unshown } = self.judge(Instant::now());
+        tell(unshown);
+        if !is_shown {
             return;
         }
         let cut = |text: &str| text.chars().take(CHARS_MAX).collect::<String>();
@@ -36,13 +38,35 @@ impl Rejects {
         );
     }
 
-    fn is_shown(&mut self, now: Instant) -> bool {
-        let (begin, shown) = self.stretch.get_or_insert((now, 0));
-        if now.duration_since(*begin) >= STRETCH {
-            (*begin, *shown) = (now, 0);
-        }
-        *shown += 1;
-        *shown <= SHOWN_MAX
+    fn judge(&mut self, now: Instant) -> Verdict {
+        let is_over = |(begin, _): &mut (Instant, u32)| now.duration_since(*begin) >= STRETCH;
+        let unshown = unshown(self.stretch.take_if(is_over));
+        let (_, count) = self.stretch.get_or_insert((now, 0));
+        *count += 1;
+        Verdict { is_shown: *count <= SHOWN_MAX, unshown }
+    }
+}
+
+impl Drop for Rejects {
+    fn drop(&mut self) {
+        tell(unshown(self.stretch));
+    }
+}
+
+/// What becomes of one that was rejected.
+struct Verdict {
+    is_shown: bool,
+    /// How many of the stretch that is over were not.
+    unshown: u32,
+}
+
+fn unshown(stretch: Option<(Instant, u32)>) -> u32 {
+    stretch.map_or(0, |(_, count)| count.saturating_sub(SHOWN_MAX))
+}
+
+fn tell(unshown: u32) {
+    if unshown > 0 {
+        tracing::warn!(updates = unshown, "further updates of the feed were rejected");
     }
 }
 
@@ -54,8 +78,10 @@ mod tests {
     fn a_few_are_shown_of_each_minute() {
         let (mut rejects, begin) = (Rejects::default(), Instant::now());
         for minute in 0..3 {
-            let shown = (0..1000).filter(|_| rejects.is_shown(begin + STRETCH * minute)).count();
-            assert_eq!(shown, SHOWN_MAX as usize);
+            let verdicts: Vec<_> = (0..1000).map(|_| rejects.judge(begin + STRETCH * minute)).collect();
+            assert_eq!(verdicts.iter().filter(|verdict| verdict.is_shown).count(), SHOWN_MAX as usize);
+            let told: u32 = verdicts.iter().map(|verdict| verdict.unshown).sum();
+            assert_eq!(told, if minute == 0 { 0 } else { 1000 - SHOWN_MAX }, "of the minute before");
         }
     }
 }
